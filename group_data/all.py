@@ -1,0 +1,89 @@
+"""The settings of every host, with their defaults. What each one means, and its bounds: sipstack/settings.py.
+
+Override per environment in group_data/<inventory>.py, per role in group_data/<group>.py, or for one host in
+the inventory.
+"""
+
+# --- SIP ---------------------------------------------------------------------------------------------
+sip_domain = "vss.internal"
+sip_port = 5060
+
+# --- slots -------------------------------------------------------------------------------------------
+# Which numbers a kind may use; several ranges are separated by commas.
+slot_numbers_auto = "6001-6999"
+slot_numbers_mf = "7001-7999"
+slot_numbers_ls = "8001-8999"
+# Which of them exist: numbers and ranges, such as ["6001-6010", 6050].
+slots_auto = ["6001-6010"]
+slots_mf = ["7001-7020"]
+slots_ls = ["8001-8010"]
+# Many slots: a CSV file beside deploy.py with the columns number,password (no password: one is generated).
+slots_csv = ""
+# More than half of all slots disappearing in one run is taken for a mistake unless this says otherwise.
+slots_allow_mass_removal = False
+
+# --- registrations -----------------------------------------------------------------------------------
+register_default_seconds = 3600
+register_min_seconds = 60
+register_max_seconds = 7200
+register_max_contacts = 10
+# False: accounting shows a binding that is new or removed, and not each of its refreshes.
+register_account_refreshes = True
+
+# --- calls -------------------------------------------------------------------------------------------
+call_ring_seconds = 120
+call_max_seconds = 14400
+# Numbers outside the platform, as Asterisk may be asked for them; 9xxx are Asterisk's own services.
+call_outside_pattern = "^([+]?[0-9]{2,15})$"
+nat_keepalive_seconds = 20
+
+# --- Kamailio ----------------------------------------------------------------------------------------
+kamailio_debug = 3
+kamailio_children = 4
+kamailio_shm_mb = 256
+kamailio_pkg_mb = 16
+
+# --- PostgreSQL --------------------------------------------------------------------------------------
+# Empty: the host of group `databases`. An address: the operator's own server.
+postgres_host = ""
+postgres_port = 5432
+postgres_db = "vss_db"
+postgres_user = "vss"
+postgres_owner = "vss_owner"
+# The superuser that creates the roles and the database. Empty, with the operator's own server: they exist.
+postgres_admin = "postgres"
+
+# --- media -------------------------------------------------------------------------------------------
+# More rtpengines than group `media` has, as address:port.
+rtpengines = []
+rtpengine_port = 2223
+rtp_port_min = 30000
+rtp_port_max = 39999
+
+# --- Asterisk ----------------------------------------------------------------------------------------
+# More gateways than group `pbx` has, as address:port.
+gateways = []
+gateway_answer_ms = 2000
+asterisk_port = 5080
+asterisk_rtp_port_min = 20000
+asterisk_rtp_port_max = 29999
+# Where the demo Asterisk sends external numbers, as address:port; empty: its own far end answers them.
+asterisk_provider = ""
+
+# --- hosts -------------------------------------------------------------------------------------------
+# Where images start: auto (pull, else bootstrap), pull, bootstrap (from the mirror the host uses) or archive.
+base_image_source = "auto"
+base_image = "debian:trixie-slim"
+base_image_archive = ""
+# A new date rebuilds the images, and so takes the security updates since the last one.
+packages_as_of = "2026-11-23"
+disk_free_gb = 4
+log_mb = 10
+log_files = 5
+# Bounds for each container, such as "1g" and 2.0; empty and 0: none. Some hosts cannot keep them.
+container_memory = ""
+container_cpus = 0.0
+
+# --- secrets -----------------------------------------------------------------------------------------
+# An age-encrypted TOML or JSON file with the operator's own secrets; empty: environment, or generated once.
+secrets_file = ""

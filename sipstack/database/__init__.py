@@ -1,0 +1,1 @@
+"""PostgreSQL as the proxies see it: schema, roles and rights, and the rows that a deploy owns."""

@@ -1,0 +1,147 @@
+"""What the database should hold: roles, schema, gateways, subscribers. Each part can tell its difference and apply it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psycopg import sql
+from pyinfra.api.host import Host
+
+from sipstack.database import gateways, roles, schema, subscribers
+from sipstack.database.session import as_admin, as_owner
+from sipstack.database.subscribers import Subscriber
+from sipstack.node import Node
+from sipstack.paths import ROOT
+from sipstack.slots import probe_slots
+
+SQL = ROOT / "sql"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that the database holds.
+
+    difference: what would change, in words; empty when nothing. apply: change it.
+    """
+
+    title: str
+    difference: Callable[[Host, Node], list[str]]
+    apply: Callable[[Host, Node], None]
+
+
+def wanted_subscribers(node: Node) -> list[Subscriber]:
+    """Every slot of the settings, and the two probe users, with their HA1."""
+    slots = [*node.slots(), *probe_slots(node.plan)]
+    generated = node.secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
+    domain = node.settings.sip_domain
+    return [
+        Subscriber.from_password(slot.username, domain, slot.password or generated[slot.username]) for slot in slots
+    ]
+
+
+# --- roles ------------------------------------------------------------------------------------------------
+
+
+def _role_arguments(node: Node) -> tuple[str, str, str, str, str]:
+    settings = node.settings
+    return (
+        settings.postgres_db,
+        settings.postgres_owner,
+        node.database_secret("postgres_owner_password"),
+        settings.postgres_user,
+        node.database_secret("postgres_password"),
+    )
+
+
+def _role_difference(host: Host, node: Node) -> list[str]:
+    if not node.settings.postgres_admin:
+        return []
+    with as_admin(host, node, "postgres") as conn:
+        row = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (node.settings.postgres_db,)).fetchone()
+    if row is None:
+        return [f"create database {node.settings.postgres_db}"]
+    with as_admin(host, node) as conn:
+        return roles.difference(conn, *_role_arguments(node))
+
+
+def _apply_roles(host: Host, node: Node) -> None:
+    name = node.settings.postgres_db
+    with as_admin(host, node, "postgres") as conn:
+        if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+            conn.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name)))
+    with as_admin(host, node) as conn:
+        roles.ensure(conn, *_role_arguments(node))
+
+
+# --- schema and the proxies' rights on it -----------------------------------------------------------------
+
+
+def _schema_difference(host: Host, node: Node) -> list[str]:
+    with as_owner(host, node) as conn:
+        pending = [f"apply {migration.name}.sql" for migration in schema.pending(conn, SQL)]
+        return pending or roles.grant_difference(conn, node.settings.postgres_user)
+
+
+def _apply_schema(host: Host, node: Node) -> None:
+    with as_owner(host, node) as conn:
+        schema.apply(conn, SQL)
+        roles.grant(conn, node.settings.postgres_user)
+
+
+# --- gateways ---------------------------------------------------------------------------------------------
+
+
+def _gateway_difference(host: Host, node: Node) -> list[str]:
+    with as_owner(host, node) as conn:
+        change = gateways.difference(conn, node.gateways)
+    return [
+        f"{verb} {gateway.destination}"
+        for verb, changed in (("add", change.added), ("change", change.changed), ("remove", change.removed))
+        for gateway in changed
+    ]
+
+
+def _apply_gateways(host: Host, node: Node) -> None:
+    with as_owner(host, node) as conn:
+        gateways.apply(conn, node.gateways)
+    on_every_proxy(host, "kamcmd dispatcher.reload")
+
+
+# --- subscribers ------------------------------------------------------------------------------------------
+
+
+def _subscriber_difference(host: Host, node: Node) -> list[str]:
+    with as_owner(host, node) as conn:
+        change = subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node))
+    return [change.summary()] if change else []
+
+
+def _apply_subscribers(host: Host, node: Node) -> None:
+    with as_owner(host, node) as conn:
+        change = subscribers.apply(
+            conn,
+            node.settings.sip_domain,
+            wanted_subscribers(node),
+            allow_mass_removal=node.settings.slots_allow_mass_removal,
+        )
+    host.log_styled(f"Subscribers: {change.summary()}", fg="green")
+    if change.changed or change.removed:
+        # What the proxies remember of passwords would let the old ones in until it expires.
+        on_every_proxy(host, "kamcmd htable.flush ha1")
+
+
+def on_every_proxy(host: Host, command: str) -> None:
+    """Run a command in the Kamailio container of every proxy that runs and is connected in this run."""
+    for proxy in host.state.inventory:
+        if "proxies" in proxy.groups and proxy.connected:
+            running = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ]"
+            sudo = bool(proxy.data.get("_sudo"))
+            proxy.run_shell_command(f"{running} || docker exec vss-kamailio {command}", _sudo=sudo)
+
+
+# In the order in which they depend on each other.
+PARTS = (
+    Part("Database roles", _role_difference, _apply_roles),
+    Part("Database schema", _schema_difference, _apply_schema),
+    Part("Gateways", _gateway_difference, _apply_gateways),
+    Part("Subscribers", _subscriber_difference, _apply_subscribers),
+)

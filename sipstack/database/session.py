@@ -1,0 +1,54 @@
+"""Connections to the platform's database, through the SSH connection of a host that reaches it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.rows import TupleRow
+from pyinfra.api.host import Host
+
+from sipstack.errors import OperatorError
+from sipstack.node import Node
+from sipstack.tunnel import forward, transport_of
+
+Connection = psycopg.Connection[TupleRow]
+CONNECT_TIMEOUT_S = 10
+
+
+@contextmanager
+def as_owner(host: Host, node: Node) -> Iterator[Connection]:
+    """Connected as the role that owns the schema. Raises OperatorError when the server cannot be used."""
+    settings = node.settings
+    with _connect(host, node, settings.postgres_owner, node.database_secret("postgres_owner_password")) as conn:
+        yield conn
+
+
+@contextmanager
+def as_admin(host: Host, node: Node, database: str | None = None) -> Iterator[Connection]:
+    """Connected as the superuser, to the platform's database or another one."""
+    password = node.database_secret("postgres_admin_password")
+    with _connect(host, node, node.settings.postgres_admin, password, database) as conn:
+        yield conn
+
+
+@contextmanager
+def _connect(host: Host, node: Node, user: str, password: str, database: str | None = None) -> Iterator[Connection]:
+    where = f"PostgreSQL at {node.database.host}:{node.database.port}, as seen from {host.name}"
+    with forward(transport_of(host), node.database.host, node.database.port) as (address, port):
+        try:
+            conn = psycopg.connect(
+                host=address,
+                port=port,
+                user=user,
+                password=password,
+                dbname=database or node.settings.postgres_db,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            raise OperatorError(f"{where}: {str(error).strip().splitlines()[-1]}") from None
+        with conn:
+            try:
+                yield conn
+            except psycopg.Error as error:
+                raise OperatorError(f"{where}: {str(error).strip().splitlines()[0]}") from error

@@ -1,0 +1,46 @@
+"""Prepare: engine, images, files. Touches nothing that serves calls."""
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+from pyinfra.operations import apt, systemd
+
+from sipstack.facts.system import MachineFact
+from sipstack.node import Node
+from sipstack.operations.images import base_image, image_built
+from sipstack.operations.release import files_present
+from sipstack.services import Release
+
+
+@deploy("Engine")
+def engine(node: Node) -> None:
+    """Debian's Docker with the compose plugin, unless the host has an engine already."""
+    machine = host.get_fact(MachineFact)
+    if machine.docker and machine.compose:
+        return
+    apt.update(name="Package lists are fresh")
+    apt.packages(
+        name="Docker and its compose plugin are installed",
+        packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
+        no_recommends=True,
+    )
+    systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
+
+
+@deploy("Images")
+def images(node: Node, release: Release) -> None:
+    """The images of this host's services, each under a tag that names what it is made of."""
+    settings = node.settings
+    base_image(
+        name=f"Base image {settings.base_image}",
+        image=settings.base_image,
+        source=settings.base_image_source,
+        archive=settings.base_image_archive,
+    )
+    for service in host.loop(release.services):
+        image_built(name=f"Image {service.image.tag}", image=service.image)
+
+
+@deploy("Files")
+def files(release: Release) -> None:
+    """Configuration and secrets of every service, and the compose file."""
+    files_present(name=f"Files of release {release.name}", files=release.files)

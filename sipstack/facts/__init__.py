@@ -1,0 +1,1 @@
+"""What is true on a host. Each fact is one read-only command."""

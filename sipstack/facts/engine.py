@@ -1,0 +1,100 @@
+"""What the Docker engine of a host has: images, containers, and the files that they read."""
+
+import json
+from dataclasses import dataclass
+
+from pyinfra.api.facts import FactBase
+
+from sipstack.paths import COMPOSE_FILE, HOME
+
+
+class ImageTags(FactBase[set[str]]):
+    """The images of a host, as repository:tag."""
+
+    def command(self) -> str:
+        return "docker image ls --format '{{.Repository}}:{{.Tag}}' 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> set[str]:
+        return set()
+
+    def process(self, output: list[str]) -> set[str]:
+        return {line.strip() for line in output if line.strip()}
+
+
+@dataclass(frozen=True)
+class Container:
+    """One of our containers as it runs now. health is empty for a container that has no check."""
+
+    name: str
+    digest: str
+    status: str
+    health: str
+
+    @property
+    def serves(self) -> bool:
+        return self.status == "running" and self.health in ("", "healthy")
+
+
+class Containers(FactBase[dict[str, Container]]):
+    """Our containers by name."""
+
+    def command(self) -> str:
+        return (
+            "ids=$(docker ps -aq --filter label=vss.digest 2>/dev/null); "
+            "[ -z \"$ids\" ] || docker inspect --format "
+            "'{\"name\":{{json .Name}},\"labels\":{{json .Config.Labels}},\"state\":{{json .State}}}' $ids"
+        )
+
+    @staticmethod
+    def default() -> dict[str, Container]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, Container]:
+        found = {}
+        for line in output:
+            if not line.startswith("{"):
+                continue
+            raw = json.loads(line)
+            name = raw["name"].lstrip("/")
+            health = (raw["state"].get("Health") or {}).get("Status", "")
+            found[name] = Container(name, raw["labels"]["vss.digest"], raw["state"]["Status"], health)
+        return found
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What stands in a file on the host."""
+
+    sha256: str
+    mode: int
+    owner: int
+
+
+class DeployedFiles(FactBase[dict[str, FileState]]):
+    """Every file of the deployment, and under its own path the compose file that is in force (a link)."""
+
+    def command(self) -> str:
+        return (
+            f"cd {HOME} 2>/dev/null || exit 0; readlink {COMPOSE_FILE} | sed 's/^/link /'; "
+            "find config releases -type f -printf 'stat %m %U %p\\n' 2>/dev/null; "
+            "find config releases -type f -exec sha256sum {} + 2>/dev/null || true"
+        )
+
+    @staticmethod
+    def default() -> dict[str, FileState]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, FileState]:
+        stats: dict[str, tuple[int, int]] = {}
+        files: dict[str, FileState] = {}
+        for line in output:
+            first, _, rest = line.partition(" ")
+            if first == "link":
+                files[f"{HOME}/{COMPOSE_FILE}"] = FileState(rest, 0, 0)
+            elif first == "stat":
+                mode, owner, path = rest.split(" ", 2)
+                stats[path] = (int(mode, 8), int(owner))
+            elif (path := rest.strip()) in stats:
+                files[f"{HOME}/{path}"] = FileState(first, *stats[path])
+        return files

@@ -1,0 +1,103 @@
+"""What kind of machine a host is, and what is in the way of a deploy."""
+
+from dataclasses import dataclass, field
+
+from pyinfra.api.facts import FactBase
+
+
+class PrimaryAddress(FactBase[str]):
+    """The address that the host sends from by default; empty if it has no route out."""
+
+    # The destination is from a documentation range (RFC 5737): nothing is sent, only the route is looked up.
+    def command(self) -> str:
+        return "ip -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \\([0-9.]*\\).*/\\1/p'"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return output[0].strip() if output else ""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that something listens on."""
+
+    transport: str
+    address: str
+    port: int
+    process: str
+    pid: int
+
+
+@dataclass
+class Machine:
+    """The answers that the preflight asks for."""
+
+    system: str = ""
+    version: str = ""
+    uid: int = -1
+    docker: str = ""
+    compose: str = ""
+    clock_synchronised: bool = True
+    disk_free_gb: int = 0
+    listeners: list[Listener] = field(default_factory=list)
+    # Processes of our own containers: a port that one of them holds is not taken.
+    own_pids: set[int] = field(default_factory=set)
+
+
+class MachineFact(FactBase[Machine]):
+    """All that the preflight asks, in one round trip."""
+
+    def command(self) -> str:
+        return _SCRIPT
+
+    @staticmethod
+    def default() -> Machine:
+        return Machine()
+
+    def process(self, output: list[str]) -> Machine:
+        machine = Machine()
+        for line in output:
+            key, _, value = line.partition("=")
+            if key == "listen":
+                if listener := _listener(value):
+                    machine.listeners.append(listener)
+            elif key == "own" and value.strip().isdigit():
+                machine.own_pids.add(int(value))
+            elif key in ("uid", "disk_free_gb"):
+                setattr(machine, key, int(value or -1))
+            elif key == "clock_synchronised":
+                machine.clock_synchronised = value != "no"
+            elif key in ("system", "version", "docker", "compose"):
+                setattr(machine, key, value)
+        return machine
+
+
+# The disk that counts is the one the engine's data will be on; its folder may not exist yet.
+_SCRIPT = r"""
+. /etc/os-release 2>/dev/null; echo "system=$ID"; echo "version=$VERSION_ID"; echo "uid=$(id -u)"
+echo "docker=$(docker version -f '{{.Server.Version}}' 2>/dev/null)"
+echo "compose=$(docker compose version --short 2>/dev/null)"
+echo "clock_synchronised=$(timedatectl show -p NTPSynchronized --value 2>/dev/null)"
+d=/var/lib/docker; [ -d $d ] || d=/var/lib
+echo "disk_free_gb=$(df -BG --output=avail $d | tail -n 1 | tr -dc 0-9)"
+ss -Hlntup 2>/dev/null | sed 's/^/listen=/'
+for c in $(docker ps -q --filter label=vss.digest 2>/dev/null); do docker top $c -eo pid | sed '1d;s/^/own=/'; done
+true
+"""
+
+
+def _listener(line: str) -> Listener | None:
+    """One line of `ss -Hlntup`: transport state queues local peer users:(("name",pid=1,fd=3))."""
+    fields = line.split(maxsplit=6)
+    if len(fields) < 5:
+        return None
+    address, _, port = fields[4].rpartition(":")
+    users = fields[6] if len(fields) > 6 else ""
+    name = users.partition('(("')[2].partition('"')[0]
+    pid = users.partition("pid=")[2].partition(",")[0]
+    if not port.isdigit():
+        return None
+    return Listener(fields[0], address.split("%")[0], int(port), name, int(pid) if pid.isdigit() else 0)

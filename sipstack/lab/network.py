@@ -1,0 +1,75 @@
+"""The lab's network: a bridge of a known name, with a subnet that nothing else on this machine uses."""
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sipstack.errors import OperatorError
+from sipstack.lab.shell import run
+
+# Ranges for documentation (RFC 5737), then for benchmarks (RFC 2544): never routed, so that a lab's packets
+# cannot meet a real machine, and not private, so that nobody takes a host for a NATed customer.
+SUBNETS = ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24", "198.18.0.0/24", "198.18.1.0/24")
+FIRST_HOST = 11  # addresses below are kept for the bridge
+FIRST_OUTSIDE = 200  # addresses from here on belong to the outside world
+
+
+@dataclass(frozen=True)
+class LabNetwork:
+    """A Docker network: `name`, its `subnet` as a.b.c.0/24, and the name of its `bridge` interface."""
+
+    name: str
+    subnet: str
+    bridge: str
+
+    @property
+    def gateway(self) -> str:
+        return self.address(1)
+
+    def address(self, last: int) -> str:
+        """The address whose last byte is `last`."""
+        return str(ipaddress.ip_network(self.subnet)[last])
+
+
+def find_network(name: str) -> LabNetwork | None:
+    """The network of this name, or None."""
+    shown = run(["docker", "network", "inspect", name], check=False)
+    if shown.returncode != 0:
+        return None
+    config = json.loads(shown.stdout)[0]
+    bridge = config["Options"]["com.docker.network.bridge.name"]
+    return LabNetwork(name, config["IPAM"]["Config"][0]["Subnet"], bridge)
+
+
+def ensure_network(name: str, bridge: str, label: str) -> LabNetwork:
+    """The network of this name, made with the first free subnet if it is absent."""
+    if found := find_network(name):
+        return found
+    made = LabNetwork(name, _free_subnet(), bridge)
+    run([
+        "docker", "network", "create", "--driver", "bridge", "--label", label,
+        "--subnet", made.subnet, "--gateway", made.gateway,
+        "--opt", f"com.docker.network.bridge.name={bridge}", name,
+    ])  # fmt: skip
+    return made
+
+
+def _free_subnet() -> str:
+    taken = [ipaddress.ip_network(subnet) for subnet in _subnets_in_use()]
+    for subnet in SUBNETS:
+        wanted = ipaddress.ip_network(subnet)
+        if not any(wanted.version == other.version and wanted.overlaps(other) for other in taken):
+            return subnet
+    raise OperatorError(f"no subnet free for a lab, {', '.join(SUBNETS)} are in use; take another lab down")
+
+
+def _subnets_in_use() -> Iterable[str]:
+    """Subnets of all Docker networks (also those with no interface up) and of this machine's own routes."""
+    ids = run(["docker", "network", "ls", "--quiet"]).stdout.split()
+    for network in json.loads(run(["docker", "network", "inspect", *ids]).stdout):
+        for config in network["IPAM"]["Config"] or []:
+            yield config["Subnet"]
+    for route in json.loads(run(["ip", "-json", "-4", "route"]).stdout or "[]"):
+        if route["dst"] != "default":
+            yield route["dst"]

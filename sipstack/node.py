@@ -1,0 +1,201 @@
+"""One host of the inventory, and what it must know of the others: addresses, roles, secrets."""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sipstack.database.gateways import Gateway
+from sipstack.errors import OperatorError
+from sipstack.secrets import SecretStore
+from sipstack.settings import Settings, endpoint
+from sipstack.slots import NumberingPlan, Slot, all_slots
+
+# In the order in which they are brought up.
+ROLES = ("databases", "media", "pbx", "proxies")
+LOOPBACK = "127.0.0.1"
+GATEWAY_SET = 1
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where PostgreSQL is, as one host sees it."""
+
+    host: str
+    port: int
+    external: bool
+    # Addresses of the proxies that are on other hosts: they, and only they, come over the network.
+    remote_peers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host as the inventory has it."""
+
+    name: str
+    address: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one host is to be. Made once a run, before anything changes; everything else takes it from here."""
+
+    me: Member
+    members: tuple[Member, ...]
+    settings: Settings
+    secrets: SecretStore = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.me.name
+
+    @property
+    def address(self) -> str:
+        return self.me.address
+
+    def has(self, role: str) -> bool:
+        return role in self.me.roles
+
+    def with_role(self, role: str) -> list[Member]:
+        return [member for member in self.members if role in member.roles]
+
+    def secret(self, name: str) -> str:
+        return self.secrets.get(name)
+
+    def sealed(self, name: str) -> str:
+        """A secret where only its digest is needed: hexadecimal, so it needs no quoting anywhere."""
+        return hashlib.sha256(self.secret(name).encode()).hexdigest()
+
+    def database_secret(self, name: str) -> str:
+        """A database password: the operator's where the server is the operator's, else generated once."""
+        return self.secrets.get(name, generate=None) if self.settings.postgres_host else self.secret(name)
+
+    @property
+    def provisions_database(self) -> bool:
+        """Whether the database is set up through this host: the one that has it, else the first proxy."""
+        through = self.with_role("databases") or self.with_role("proxies")
+        return bool(through) and through[0].name == self.name
+
+    @cached_property
+    def proxies(self) -> list[str]:
+        return [member.address for member in self.with_role("proxies")]
+
+    @property
+    def server_id(self) -> int:
+        """Kamailio's server_id: stays with a host when others come and go."""
+        return zlib.crc32(self.name.encode()) % 2_000_000_000 + 1
+
+    # --- who listens where: on loopback while all who ask are on the same host --------------------------
+
+    def _bind(self, member: Member) -> str:
+        others = [proxy for proxy in self.with_role("proxies") if proxy.name != member.name]
+        return member.address if others else LOOPBACK
+
+    @property
+    def rtpengine_bind(self) -> str:
+        return self._bind(self.me)
+
+    @property
+    def gateway_bind(self) -> str:
+        return self._bind(self.me)
+
+    @cached_property
+    def database(self) -> Database:
+        settings = self.settings
+        if settings.postgres_host:
+            return Database(settings.postgres_host, settings.postgres_port, True, ())
+        server = self.with_role("databases")[0]
+        host = LOOPBACK if server.name == self.name else server.address
+        peers = tuple(proxy.address for proxy in self.with_role("proxies") if proxy.name != server.name)
+        return Database(host, settings.postgres_port, False, peers)
+
+    @cached_property
+    def rtpengines(self) -> list[str]:
+        """As Kamailio's rtpengine_sock wants them; the host's own first."""
+        members = sorted(self.with_role("media"), key=lambda member: member.name != self.name)
+        own = [f"udp:{self._bind(member)}:{self.settings.rtpengine_port}" for member in members]
+        return own + [f"udp:{given}" for given in self.settings.rtpengines]
+
+    @cached_property
+    def gateways(self) -> list[Gateway]:
+        own = [
+            Gateway(
+                GATEWAY_SET, f"sip:{self._bind(member)}:{self.settings.asterisk_port}", 0, 0, "", member.name
+            )
+            for member in self.with_role("pbx")
+        ]
+        given = [Gateway(GATEWAY_SET, f"sip:{address}", 0, 0, "", "settings") for address in self.settings.gateways]
+        return own + given
+
+    # --- numbers ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def plan(self) -> NumberingPlan:
+        return NumberingPlan.parse(
+            {
+                "AUTO": self.settings.slot_numbers_auto,
+                "MF": self.settings.slot_numbers_mf,
+                "LS": self.settings.slot_numbers_ls,
+            }
+        )
+
+    @property
+    def slot_pattern(self) -> str:
+        """Regular expression of every number that belongs to a slot: first digits and lengths of the plan."""
+        shapes: dict[int, set[str]] = {}
+        for ranges in self.plan.ranges.values():
+            for numbers in ranges:
+                first, last = str(numbers.first), str(numbers.last)
+                for length in range(len(first), len(last) + 1):
+                    low = first[0] if length == len(first) else "1"
+                    high = last[0] if length == len(last) else "9"
+                    shapes.setdefault(length, set()).update(map(str, range(int(low), int(high) + 1)))
+        parts = [f"[{''.join(sorted(digits))}][0-9]{{{length - 1}}}" for length, digits in sorted(shapes.items())]
+        return f"^({'|'.join(parts)})$"
+
+    def slots(self) -> list[Slot]:
+        """Every slot that the settings name."""
+        settings = self.settings
+        return all_slots(
+            self.plan,
+            {"AUTO": settings.slots_auto, "MF": settings.slots_mf, "LS": settings.slots_ls},
+            settings.csv_path,
+        )
+
+
+def check_topology(members: Sequence[Member], settings: Mapping[str, Settings]) -> None:
+    """Refuse an inventory whose roles do not add up to a service. Raises OperatorError."""
+    for member in members:
+        if not member.roles:
+            raise OperatorError(f"{member.name} is in none of the groups {', '.join(ROLES)}: put it into one")
+        if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", member.address):
+            raise OperatorError(f"{member.name}: address {member.address!r} is not an IPv4 address: set `address`")
+    addresses = [member.address for member in members]
+    if twice := [member for member in members if addresses.count(member.address) > 1]:
+        raise OperatorError(f"{' and '.join(m.name for m in twice)} have the same address {twice[0].address}")
+    if len({crc.server_id for crc in (Node(m, (), settings[m.name], None) for m in members)}) < len(members):  # type: ignore[arg-type]
+        raise OperatorError("two host names give the same server id: rename one of them")
+
+    any_settings = next(iter(settings.values()))
+    databases = [member.name for member in members if "databases" in member.roles]
+    if len(databases) > 1:
+        raise OperatorError(f"group databases has {', '.join(databases)}: only one is supported, keep one")
+    if databases and any_settings.postgres_host:
+        raise OperatorError(
+            f"postgres_host is {any_settings.postgres_host} and group databases has {databases[0]}: keep one of the two"
+        )
+    roles = {role for member in members for role in member.roles}
+    if "proxies" in roles:
+        needed = (
+            ("databases", any_settings.postgres_host, "postgres_host"),
+            ("media", any_settings.rtpengines, "rtpengines"),
+            ("pbx", any_settings.gateways, "gateways"),
+        )
+        for role, given, key in needed:
+            if role not in roles and not given:
+                raise OperatorError(f"no host in group {role}: add one, or set {key} to one that exists already")
+    for given in (*any_settings.rtpengines, *any_settings.gateways):
+        endpoint(given)

@@ -1,0 +1,1 @@
+"""A SIP client that proves a system: `options.options` asks, `phone.Phone` registers, calls and listens."""

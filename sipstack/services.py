@@ -1,0 +1,196 @@
+"""What runs on a host: for each service its image, its files and its part of the compose file."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from sipstack.images import Image, all_images
+from sipstack.node import GATEWAY_SET, Node
+from sipstack.paths import COMPOSE_FILE, HOME, ROOT
+from sipstack.settings import endpoint
+
+
+@dataclass(frozen=True)
+class HostFile:
+    """A file on the host. Secret files are read by their owner only."""
+
+    path: str
+    content: bytes
+    owner: int = 0
+    secret: bool = False
+
+    @property
+    def mode(self) -> int:
+        return 0o400 if self.secret else 0o444
+
+    def __repr__(self) -> str:
+        return f"HostFile({self.path!r})"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One container: its part of the compose file, and the digest of all that it reads."""
+
+    name: str
+    image: Image
+    files: tuple[HostFile, ...]
+    compose: str
+    digest: str
+    volumes: tuple[str, ...]
+
+    @property
+    def container(self) -> str:
+        return f"vss-{self.name}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """Everything that one host runs, named by what it is made of."""
+
+    services: tuple[Service, ...]
+    compose: HostFile
+
+    @property
+    def files(self) -> list[HostFile]:
+        return [self.compose, *(file for service in self.services for file in service.files)]
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.compose.path).parent.name
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a service is made: the role that wants it, the account it runs as (its Dockerfile), its volumes."""
+
+    role: str
+    uid: int
+    files: Callable[[Node], dict[str, tuple[bytes, bool]]]
+    volumes: tuple[str, ...] = ()
+
+
+def release(node: Node) -> Release:
+    """What this host is to run."""
+    kinds = {name: kind for name, kind in KINDS.items() if node.has(kind.role)}
+    images = all_images(node.settings)
+    services = tuple(_service(node, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
+    text = _render(
+        "compose/docker-compose.vss-demiurge.yml.j2",
+        home=HOME,
+        compose_file=COMPOSE_FILE,
+        blocks={service.name: service.compose.rstrip() for service in services},
+        volumes=[volume for service in services for volume in service.volumes],
+    ).encode()
+    name = hashlib.sha256(text).hexdigest()[:12]
+    return Release(services, HostFile(f"{HOME}/releases/{name}/{COMPOSE_FILE}", text))
+
+
+def _service(node: Node, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:
+    files = kind.files(node)
+    config = f"{HOME}/config/{name}/{_seal(node, repr(sorted(files.items())))}"
+
+    def block(digest: str) -> str:
+        return _render(
+            f"compose/{name}.yml.j2",
+            node=node,
+            settings=node.settings,
+            name=name,
+            image=image.tag,
+            config=config,
+            digest=digest,
+            depends=[other for other in DEPENDS.get(name, ()) if other in present],
+        )
+
+    host_files = tuple(
+        HostFile(f"{config}/{path}", content, kind.uid if secret else 0, secret)
+        for path, (content, secret) in files.items()
+    )
+    digest = hashlib.sha256(block("").encode()).hexdigest()[:12]
+    return Service(name, image, host_files, block(digest), digest, kind.volumes)
+
+
+def _seal(node: Node, content: str) -> str:
+    """A digest that may be shown: secrets are part of the content, and a plain hash could be guessed at."""
+    return hmac.new(node.secret("digest_key").encode(), content.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+# --- the files of each service: path below its configuration -> content, and whether it is secret ---------
+
+
+def _kamailio(node: Node) -> dict[str, tuple[bytes, bool]]:
+    files = _static("kamailio")
+    files["etc/values.cfg"] = (_template(node, "kamailio/values.cfg.j2"), False)
+    files["etc/secrets.cfg"] = (_template(node, "kamailio/secrets.cfg.j2"), True)
+    files["postgres_password"] = (node.database_secret("postgres_password").encode(), True)
+    return files
+
+
+def _postgres(node: Node) -> dict[str, tuple[bytes, bool]]:
+    return {
+        "etc/postgresql.conf": (_template(node, "postgres/postgresql.conf.j2"), False),
+        "etc/pg_hba.conf": (_template(node, "postgres/pg_hba.conf.j2"), False),
+        "admin_password": (node.database_secret("postgres_admin_password").encode(), True),
+    }
+
+
+def _rtpengine(node: Node) -> dict[str, tuple[bytes, bool]]:
+    return {"etc/rtpengine.conf": (_template(node, "rtpengine/rtpengine.conf.j2"), False)}
+
+
+def _asterisk(node: Node) -> dict[str, tuple[bytes, bool]]:
+    files = _static("asterisk")
+    for name in ("pjsip.conf", "rtp.conf", "extensions.conf"):
+        files[f"etc/{name}"] = (_template(node, f"asterisk/{name}.j2"), False)
+    return files
+
+
+# In the order in which they are brought up.
+KINDS = {
+    "postgres": _Kind("databases", 5432, _postgres, ("postgres_data",)),
+    "rtpengine": _Kind("media", 2223, _rtpengine),
+    "asterisk": _Kind("pbx", 5080, _asterisk),
+    "kamailio": _Kind("proxies", 5060, _kamailio, ("kamailio_run", "kamailio_logs")),
+}
+DEPENDS = {"kamailio": ("postgres", "rtpengine")}
+
+
+def only(release_: Release, name: str) -> Service:
+    """The service of that name. Raises StopIteration if the host does not run it."""
+    return next(service for service in release_.services if service.name == name)
+
+
+def _static(service: str) -> dict[str, tuple[bytes, bool]]:
+    base = ROOT / "files" / service
+    return {file.relative_to(base).as_posix(): (file.read_bytes(), False) for file in sorted(base.glob("etc/**/*")) if file.is_file()}
+
+
+def _template(node: Node, name: str) -> bytes:
+    provider = node.settings.asterisk_provider
+    return _render(
+        name,
+        node=node,
+        settings=node.settings,
+        gateway_set=GATEWAY_SET,
+        provider_addresses=[endpoint(provider)[0]] if provider else [],
+    ).encode()
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _render(template: str, /, **values: object) -> str:
+    return _environment().get_template(template).render(**values)

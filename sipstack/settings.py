@@ -1,0 +1,189 @@
+"""What group_data may say: one typed field a key, with its meaning and bounds. The defaults are in group_data/all.py."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sipstack.errors import OperatorError
+from sipstack.paths import ROOT
+
+# Keys that belong to the inventory or to pyinfra's connectors, not to this collection.
+HOST_KEYS = ("address",)
+CONNECTOR_PREFIXES = ("ssh_", "docker_", "podman_", "chroot_", "local_", "_")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[int, Field(ge=1, le=86400)]
+SlotItems = list[int | str]
+
+ENDPOINT = re.compile(r"^(?P<host>[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})$")
+# What a host name or domain is made of (RFC 1123 §2.1); nothing that would need quoting in Kamailio or SQL.
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
+IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
+
+
+class Settings(BaseModel):
+    """Every setting of one host. Immutable; made by `parse`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sip_domain: str = Field(pattern=NAME, description="SIP domain and digest realm of the platform")
+    sip_port: Port = Field(description="UDP and TCP port of the proxies")
+
+    slot_numbers_auto: str = Field(description="numbers that kind AUTO may use")
+    slot_numbers_mf: str = Field(description="numbers that kind MF may use")
+    slot_numbers_ls: str = Field(description="numbers that kind LS may use")
+    slots_auto: SlotItems = Field(description="AUTO slots that exist: numbers and ranges")
+    slots_mf: SlotItems = Field(description="MF slots that exist")
+    slots_ls: SlotItems = Field(description="LS slots that exist")
+    slots_csv: str = Field(description="CSV file with more slots, columns number,password")
+    slots_allow_mass_removal: bool = Field(description="allow a run that removes more than half of the slots")
+
+    register_default_seconds: Seconds = Field(description="expiry of a binding whose phone asks for none")
+    register_min_seconds: Seconds = Field(description="shortest expiry that is granted")
+    register_max_seconds: Seconds = Field(description="longest expiry that is granted")
+    register_max_contacts: int = Field(ge=1, le=100, description="bindings that one slot may have")
+    register_account_refreshes: bool = Field(description="account each refresh of a binding, not only changes")
+
+    call_ring_seconds: int = Field(ge=5, le=600, description="how long a phone may ring")
+    call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
+    call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
+    nat_keepalive_seconds: int = Field(ge=5, le=300, description="interval of the OPTIONS to phones behind NAT")
+
+    kamailio_debug: int = Field(ge=0, le=4, description="log level: 0 errors, 1 warnings, 2 notices, 3 info, 4 all")
+    kamailio_children: int = Field(ge=1, le=256, description="worker processes per transport")
+    kamailio_shm_mb: int = Field(ge=64, le=65536, description="shared memory, MB")
+    kamailio_pkg_mb: int = Field(ge=8, le=1024, description="private memory per process, MB")
+
+    postgres_host: str = Field(description="the operator's own server; empty: the host of group databases")
+    postgres_port: Port = Field(description="port of PostgreSQL")
+    postgres_db: str = Field(pattern=IDENTIFIER, description="database")
+    postgres_user: str = Field(pattern=IDENTIFIER, description="role of the proxies; cannot change the schema")
+    postgres_owner: str = Field(pattern=IDENTIFIER, description="role that owns the schema; used by the deploy only")
+    postgres_admin: str = Field(pattern=r"^([a-z_][a-z0-9_]{0,62})?$", description="superuser that creates the roles")
+
+    rtpengines: list[str] = Field(description="rtpengines beside group media, as address:port")
+    rtpengine_port: Port = Field(description="control (ng) port of rtpengine")
+    rtp_port_min: Port = Field(description="first media port of rtpengine")
+    rtp_port_max: Port = Field(description="last media port of rtpengine")
+
+    gateways: list[str] = Field(description="gateways beside group pbx, as address:port")
+    gateway_answer_ms: int = Field(ge=200, le=10000, description="a gateway silent for longer is passed over, ms")
+    asterisk_port: Port = Field(description="SIP port of the demo Asterisk")
+    asterisk_rtp_port_min: Port = Field(description="first media port of the demo Asterisk")
+    asterisk_rtp_port_max: Port = Field(description="last media port of the demo Asterisk")
+    asterisk_provider: str = Field(description="where the demo Asterisk sends external numbers, address:port")
+
+    base_image_source: Literal["auto", "pull", "bootstrap", "archive"] = Field(
+        description="where the Debian base image comes from"
+    )
+    base_image: str = Field(pattern=r"^[a-z0-9][a-z0-9._/:-]*$", description="name of the Debian base image")
+    base_image_archive: str = Field(description="tar of that image, for base_image_source = archive")
+    packages_as_of: str = Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="a new date rebuilds the images with today's packages"
+    )
+    disk_free_gb: int = Field(ge=1, le=1000, description="a host with less free disk is refused, GB")
+    log_mb: int = Field(ge=1, le=10000, description="size at which a log file is rotated, MB")
+    log_files: int = Field(ge=1, le=100, description="log files kept")
+    container_memory: str = Field(pattern=r"^([1-9][0-9]*[kmg])?$", description="memory limit a container; empty: none")
+    container_cpus: float = Field(ge=0, le=256, description="CPU limit a container; 0: none")
+
+    secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
+
+    @field_validator("rtpengines", "gateways")
+    @classmethod
+    def _endpoints(cls, values: list[str]) -> list[str]:
+        for value in values:
+            endpoint(value)
+        return values
+
+    @field_validator("asterisk_provider")
+    @classmethod
+    def _optional_endpoint(cls, value: str) -> str:
+        if value:
+            endpoint(value)
+        return value
+
+    @field_validator("postgres_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if value and not re.match(NAME, value):
+            raise ValueError("write an address or a host name, without a port")
+        return value
+
+    @field_validator("call_outside_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if not value or '"' in value or not value.isprintable():
+            raise ValueError("write a regular expression without double quotes")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        for low, high in (
+            ("rtp_port_min", "rtp_port_max"),
+            ("asterisk_rtp_port_min", "asterisk_rtp_port_max"),
+            ("register_min_seconds", "register_default_seconds"),
+            ("register_default_seconds", "register_max_seconds"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is {getattr(self, low)}, more than {high} ({getattr(self, high)})")
+        if (self.base_image_source == "archive") != bool(self.base_image_archive):
+            raise ValueError("base_image_archive goes with base_image_source = 'archive': set both or neither")
+        if self.asterisk_rtp_port_min <= self.rtp_port_max and self.rtp_port_min <= self.asterisk_rtp_port_max:
+            raise ValueError("rtp_port_min-rtp_port_max overlaps asterisk_rtp_port_min-asterisk_rtp_port_max")
+        return self
+
+    @property
+    def csv_path(self) -> Path | None:
+        """The file of setting slots_csv; relative names are beside deploy.py."""
+        return ROOT / self.slots_csv if self.slots_csv else None
+
+    @property
+    def secrets_path(self) -> Path | None:
+        """The file of setting secrets_file; relative names are beside deploy.py."""
+        return ROOT / self.secrets_file if self.secrets_file else None
+
+
+def endpoint(value: str) -> tuple[str, int]:
+    """Split `address:port`. Raises ValueError, which pydantic turns into an error that names the key."""
+    match = ENDPOINT.match(value)
+    if not match or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError(f"{value!r} is not address:port, such as 192.0.2.10:5060")
+    return match["host"], int(match["port"])
+
+
+def parse(data: Mapping[str, Any]) -> Settings:
+    """Turn the data of one host into settings.
+
+    Raises OperatorError with every mistake in one line: unknown, missing, badly typed, out of bounds.
+    """
+    ours = {key: value for key, value in data.items() if not _foreign(key)}
+    try:
+        return Settings.model_validate(ours)
+    except ValidationError as error:
+        raise OperatorError("; ".join(_explain(fault) for fault in error.errors())) from None
+
+
+def _foreign(key: str) -> bool:
+    return key in HOST_KEYS or key.startswith(CONNECTOR_PREFIXES)
+
+
+def _explain(fault: Any) -> str:
+    key = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        return f"unknown setting {key}" + (f": did you mean {close[0]}?" if close else ": remove it")
+    if fault["type"] == "missing":
+        return f"setting {key} is missing: group_data/all.py has its default"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]} ({Settings.model_fields[key].description})"
