@@ -100,7 +100,11 @@ class Node:
 
     @property
     def gateway_bind(self) -> str:
-        return self._bind(self.me)
+        return self._gateway_bind(self.me)
+
+    def _gateway_bind(self, member: Member) -> str:
+        # A provider cannot reach loopback.
+        return member.address if self.settings.asterisk_provider else self._bind(member)
 
     @cached_property
     def database(self) -> Database:
@@ -123,7 +127,7 @@ class Node:
     def gateways(self) -> list[Gateway]:
         own = [
             Gateway(
-                GATEWAY_SET, f"sip:{self._bind(member)}:{self.settings.asterisk_port}", 0, 0, "", member.name
+                GATEWAY_SET, f"sip:{self._gateway_bind(member)}:{self.settings.asterisk_port}", 0, 0, "", member.name
             )
             for member in self.with_role("pbx")
         ]

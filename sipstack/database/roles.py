@@ -289,11 +289,9 @@ def _password_matches(verifier: str | None, password: str) -> bool:
 
 def _saslprep(password: str) -> str:
     """RFC 4013 as PostgreSQL does it: what the profile forbids is used unchanged instead of refused."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char
-        for char in password
-        if not stringprep.in_table_b1(char)
-    )
+    # U+200B is in both tables; PostgreSQL looks for spaces first.
+    spaced = "".join(" " if stringprep.in_table_c12(char) else char for char in password)
+    mapped = "".join(char for char in spaced if not stringprep.in_table_b1(char))
     prepared = unicodedata.normalize("NFKC", mapped)
     forbidden = any(_saslprep_forbids(char) for char in prepared)
     right_to_left = [stringprep.in_table_d1(char) for char in prepared]
