@@ -19,6 +19,7 @@ def _group(name: str) -> list[tuple[str, dict[str, str]]]:
             host,
             {
                 "address": _known["hosts"][host],
+                "state": _lab,
                 "ssh_hostname": _known["hosts"][host],
                 "ssh_user": "root",
                 "ssh_key": str(_folder / "id_ed25519"),

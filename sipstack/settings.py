@@ -12,7 +12,7 @@ from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
 
 # Keys that belong to the inventory or to pyinfra's connectors, not to this collection.
-HOST_KEYS = ("address",)
+HOST_KEYS = ("address", "state")
 CONNECTOR_PREFIXES = ("ssh_", "docker_", "podman_", "chroot_", "local_", "_")
 
 Port = Annotated[int, Field(ge=1, le=65535)]

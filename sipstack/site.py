@@ -26,15 +26,17 @@ def load(host: Host, inventory: Inventory) -> Node:
         members = tuple(_member(member) for member in inventory)
         check_topology(members, settings)
         mine = settings[host.name]
-        secrets = SecretStore(STATE / state_name(host.groups), mine.secrets_path)
+        secrets = SecretStore(STATE / state_name(host.data.get("state"), host.groups), mine.secrets_path)
         me = next(member for member in members if member.name == host.name)
         return Node(me, members, mine, secrets)
     except OperatorError as error:
         raise DeployError(str(error)) from None
 
 
-def state_name(groups: Iterable[str]) -> str:
-    """The name under which an inventory's secrets are kept: that of its file, which pyinfra adds as a group."""
+def state_name(given: str | None, groups: Iterable[str]) -> str:
+    """The name under which an inventory's secrets are kept: its `state`, else that of its file, which is a group too."""
+    if given:
+        return given
     own = [group for group in groups if group not in (*ROLES, "all") and not group.startswith("@")]
     for group in own:
         if (ROOT / "inventories" / f"{group}.py").exists():
