@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from sipstack.errors import OperatorError
 from sipstack.lab.shell import run
 
-# Ranges for documentation (RFC 5737), then for benchmarks (RFC 2544): never routed, so that a lab's packets
-# cannot meet a real machine, and not private, so that nobody takes a host for a NATed customer.
-SUBNETS = ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24", "198.18.0.0/24", "198.18.1.0/24")
+# A range for documentation (RFC 5737), then ranges for benchmarks (RFC 2544): never routed, so that a lab's packets
+# cannot meet a real machine, and not private, so that nobody takes a host for a NATed customer. The other two
+# documentation ranges are left alone: machines behind a proxy are seen to use them for it.
+SUBNETS = ("198.51.100.0/24", *(f"198.18.{number}.0/24" for number in range(8)))
 FIRST_HOST = 11  # addresses below are kept for the bridge
 FIRST_OUTSIDE = 200  # addresses from here on belong to the outside world
 

@@ -1,0 +1,41 @@
+# The front door. Targets only set the environment up and call pyinfra or sipstack.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+INVENTORY ?= inventories/lab.py
+BIN := .venv/bin
+
+.PHONY: help demo deploy verify test test-all lint unit clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+demo: .venv/ready ## one throw-away host on this machine: deployed, proved with calls, left running
+	@$(BIN)/sipstack demo
+
+deploy: .venv/ready ## deploy INVENTORY
+	@$(BIN)/pyinfra $(INVENTORY) deploy.py -y
+
+verify: .venv/ready ## prove INVENTORY with real calls
+	@$(BIN)/sipstack verify $(INVENTORY)
+
+test: lint ## lint, unit tests, and the lab end to end
+	@$(BIN)/python -m pytest tests/unit tests/lab
+
+test-all: test ## everything that there is to test
+
+lint: .venv/ready ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+unit: .venv/ready ## the tests that need no host
+	@$(BIN)/python -m pytest tests/unit
+
+clean: ## remove the lab, its images, and what was generated for it
+	@if [ -x $(BIN)/sipstack ]; then $(BIN)/sipstack lab down --all; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+
+# Python's environment, with exactly the packages of the lock file.
+.venv/ready: requirements.lock pyproject.toml
+	@tools/environment
+	@touch $@

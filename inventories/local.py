@@ -1,0 +1,3 @@
+"""This machine itself, with every role."""
+
+databases = media = pbx = proxies = ["@local"]

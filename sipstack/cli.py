@@ -1,0 +1,39 @@
+"""The command `sipstack`: what pyinfra has no word for."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sipstack import demo
+from sipstack.errors import OperatorError
+from sipstack.lab import cli as lab
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. An operator's mistake is one line on stderr and exit code 1."""
+    parser = argparse.ArgumentParser(prog="sipstack", description="What pyinfra has no word for.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    add = verbs.add_parser("demo", help="one throw-away host on this machine, deployed and proved")
+    add.set_defaults(func=lambda args: demo.run())
+
+    add = verbs.add_parser("verify", help="prove a deployed inventory with real calls")
+    add.add_argument("inventory", help="such as inventories/prod.py")
+    add.add_argument("--limit", action="append", default=[], metavar="PATTERN", help="only these hosts or groups")
+    add.set_defaults(func=_verify)
+
+    lab.add_commands(verbs)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.func(args))
+    except OperatorError as error:
+        print(f"sipstack: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from sipstack import verify
+
+    return verify.main(args.inventory, args.limit)

@@ -1,0 +1,49 @@
+"""`make demo`: a fresh host on this machine, deployed by the command operators use, and proved with calls."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sipstack import verify
+from sipstack.errors import OperatorError
+from sipstack.lab.hosts import Lab
+from sipstack.paths import COMPOSE_FILE, HOME, ROOT, STATE
+
+INVENTORY = "inventories/lab.py"
+
+
+def run() -> int:
+    """Bring up, deploy, verify, and say what is there now. Raises OperatorError when a step fails."""
+    begun = time.monotonic()
+    print("== A fresh Debian 13 host", flush=True)
+    host = Lab().up(["sip1"])[0]
+    print(f"== Deploy: pyinfra {INVENTORY} deploy.py", flush=True)
+    # The command that operators use, not a way of our own into the deploy.
+    deploy = subprocess.run([Path(sys.executable).parent / "pyinfra", INVENTORY, "deploy.py", "-y"], cwd=ROOT)
+    if deploy.returncode:
+        raise OperatorError("the deploy failed, see above; `make demo` again goes on from there")
+    print("== Verify: real registrations and calls", flush=True)
+    if failed := verify.main(INVENTORY, []):
+        return failed
+    print(_what_now(host.address, time.monotonic() - begun))
+    return 0
+
+
+def _what_now(address: str, seconds: float) -> str:
+    passwords = json.loads((STATE / "lab" / "slots.json").read_text())
+    return f"""
+A SIP service runs on sip1, {address}. It took {seconds:.0f} s to deploy and prove it.
+
+  phones       slots 6001-6010, 7001-7020, 8001-8010; SIP server {address}, port 5060, UDP or TCP, domain vss.internal
+               slot_6001 has the password {passwords["slot_6001"]}
+               slot_6002 has the password {passwords["slot_6002"]} (all: .state/lab/slots.json)
+  call         6002 another slot   9002 echo   9004 the time   +1234567890 the far end, which answers with a tone
+  look inside  ssh -F .state/lab/ssh_config sip1
+               docker compose -f {HOME}/{COMPOSE_FILE} ps
+               docker exec vss-kamailio kamcmd ul.show
+  change it    edit group_data/all.py, then .venv/bin/pyinfra {INVENTORY} deploy.py
+  prove it     make verify INVENTORY={INVENTORY}
+  remove it    make clean
+"""
