@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--limit", action="append", default=[], metavar="PATTERN", help="only these hosts or groups")
     add.set_defaults(func=_verify)
 
+    add = verbs.add_parser("passwords", help="print number,password of every slot, for the phones")
+    add.add_argument("inventory", help="such as inventories/prod.py")
+    add.set_defaults(func=_passwords)
+
     lab.add_commands(verbs)
     args = parser.parse_args(argv)
     try:
@@ -37,3 +41,9 @@ def _verify(args: argparse.Namespace) -> int:
     from sipstack import verify
 
     return verify.main(args.inventory, args.limit)
+
+
+def _passwords(args: argparse.Namespace) -> int:
+    from sipstack import passwords
+
+    return passwords.main(args.inventory)

@@ -51,7 +51,10 @@ class Image:
 
     def archive(self) -> bytes:
         """The build context as a tar."""
-        return tar((name, file.read_bytes(), 0o755 if file.stat().st_mode & 0o100 else 0o644, 0) for name, file in self.files.items())
+        return tar(
+            (name, file.read_bytes(), 0o755 if file.stat().st_mode & 0o100 else 0o644, 0)
+            for name, file in self.files.items()
+        )
 
 
 def tar(entries: Iterable[tuple[str, bytes, int, int]]) -> bytes:

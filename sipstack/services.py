@@ -166,7 +166,11 @@ def only(release_: Release, name: str) -> Service:
 
 def _static(service: str) -> dict[str, tuple[bytes, bool]]:
     base = ROOT / "files" / service
-    return {file.relative_to(base).as_posix(): (file.read_bytes(), False) for file in sorted(base.glob("etc/**/*")) if file.is_file()}
+    return {
+        file.relative_to(base).as_posix(): (file.read_bytes(), False)
+        for file in sorted(base.glob("etc/**/*"))
+        if file.is_file()
+    }
 
 
 def _template(node: Node, name: str) -> bytes:

@@ -1,8 +1,10 @@
-"""What group_data may say: one typed field a key, with its meaning and bounds. The defaults are in group_data/all.py."""
+"""What group_data may say: one typed field a key, with meaning and bounds. The defaults: group_data/all.py."""
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +21,19 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=1, le=86400)]
 SlotItems = list[int | str]
 
-ENDPOINT = re.compile(r"^(?P<host>[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})$")
+# What all hosts of an inventory must agree on, by the beginning of the key: one host reads what another one does.
+SHARED = ("sip_", "slot", "postgres_", "rtpengine", "gateways", "asterisk_port", "asterisk_provider", "secrets_file")
+
+ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 # What a host name or domain is made of (RFC 1123 §2.1); nothing that would need quoting in Kamailio or SQL.
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
+OPTIONAL_IDENTIFIER = r"^([a-z_][a-z0-9_]{0,62})?$"
+IMAGE = r"^[a-z0-9][a-z0-9._/:-]*$"
+MEMORY = r"^([1-9][0-9]*[kmg])?$"
+# A pattern of numbers is written into Kamailio's configuration between double quotes, and is read there as a POSIX
+# extended expression (regcomp(3)): neither quotes, backslashes nor Python's (?...) have a place in it.
+NUMBER_PATTERN = re.compile(r"[][0-9A-Za-z+*.,?^$(){}|_-]+")
 
 
 class Settings(BaseModel):
@@ -63,7 +74,7 @@ class Settings(BaseModel):
     postgres_db: str = Field(pattern=IDENTIFIER, description="database")
     postgres_user: str = Field(pattern=IDENTIFIER, description="role of the proxies; cannot change the schema")
     postgres_owner: str = Field(pattern=IDENTIFIER, description="role that owns the schema; used by the deploy only")
-    postgres_admin: str = Field(pattern=r"^([a-z_][a-z0-9_]{0,62})?$", description="superuser that creates the roles")
+    postgres_admin: str = Field(pattern=OPTIONAL_IDENTIFIER, description="superuser that creates the roles")
 
     rtpengines: list[str] = Field(description="rtpengines beside group media, as address:port")
     rtpengine_port: Port = Field(description="control (ng) port of rtpengine")
@@ -80,15 +91,13 @@ class Settings(BaseModel):
     base_image_source: Literal["auto", "pull", "bootstrap", "archive"] = Field(
         description="where the Debian base image comes from"
     )
-    base_image: str = Field(pattern=r"^[a-z0-9][a-z0-9._/:-]*$", description="name of the Debian base image")
+    base_image: str = Field(pattern=IMAGE, description="name of the Debian base image")
     base_image_archive: str = Field(description="tar of that image, for base_image_source = archive")
-    packages_as_of: str = Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="a new date rebuilds the images with today's packages"
-    )
+    packages_as_of: str = Field(description="a new date rebuilds the images with today's packages")
     disk_free_gb: int = Field(ge=1, le=1000, description="a host with less free disk is refused, GB")
     log_mb: int = Field(ge=1, le=10000, description="size at which a log file is rotated, MB")
     log_files: int = Field(ge=1, le=100, description="log files kept")
-    container_memory: str = Field(pattern=r"^([1-9][0-9]*[kmg])?$", description="memory limit a container; empty: none")
+    container_memory: str = Field(pattern=MEMORY, description="memory limit a container; empty: none")
     container_cpus: float = Field(ge=0, le=256, description="CPU limit a container; 0: none")
 
     secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
@@ -110,19 +119,30 @@ class Settings(BaseModel):
     @field_validator("postgres_host")
     @classmethod
     def _host(cls, value: str) -> str:
-        if value and not re.match(NAME, value):
+        if value and not _is_host(value):
             raise ValueError("write an address or a host name, without a port")
         return value
 
     @field_validator("call_outside_pattern")
     @classmethod
     def _pattern(cls, value: str) -> str:
+        if not NUMBER_PATTERN.fullmatch(value) or "(?" in value:
+            raise ValueError("write a POSIX regular expression of numbers, without quotes, spaces and backslashes")
         try:
             re.compile(value)
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        if not value or '"' in value or not value.isprintable():
-            raise ValueError("write a regular expression without double quotes")
+            raise ValueError(f"write a regular expression: {error}") from None
+        return value
+
+    @field_validator("packages_as_of")
+    @classmethod
+    def _date(cls, value: str) -> str:
+        try:
+            plain = date.fromisoformat(value).isoformat()
+        except ValueError:
+            plain = ""
+        if value != plain:
+            raise ValueError("write a date, such as 2026-11-23")
         return value
 
     @model_validator(mode="after")
@@ -134,11 +154,22 @@ class Settings(BaseModel):
             ("register_default_seconds", "register_max_seconds"),
         ):
             if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} is {getattr(self, low)}, more than {high} ({getattr(self, high)})")
+                raise ValueError(f"{low} is {getattr(self, low)}, more than {high} ({getattr(self, high)}): change one")
         if (self.base_image_source == "archive") != bool(self.base_image_archive):
             raise ValueError("base_image_archive goes with base_image_source = 'archive': set both or neither")
+        if self.base_image_archive and not (ROOT / self.base_image_archive).is_file():
+            raise ValueError(f"base_image_archive = {self.base_image_archive!r}: no such file: correct the path")
         if self.asterisk_rtp_port_min <= self.rtp_port_max and self.rtp_port_min <= self.asterisk_rtp_port_max:
-            raise ValueError("rtp_port_min-rtp_port_max overlaps asterisk_rtp_port_min-asterisk_rtp_port_max")
+            raise ValueError(
+                "rtp_port_min-rtp_port_max overlaps asterisk_rtp_port_min-asterisk_rtp_port_max: move one of them"
+            )
+        for low, high in (("rtp_port_min", "rtp_port_max"), ("asterisk_rtp_port_min", "asterisk_rtp_port_max")):
+            for key in ("sip_port", "rtpengine_port", "asterisk_port"):
+                if getattr(self, low) <= getattr(self, key) <= getattr(self, high):
+                    raise ValueError(f"{key} is {getattr(self, key)}, which {low}-{high} contains: move one of them")
+        people = (self.postgres_user, self.postgres_owner, self.postgres_admin)
+        if len(set(people)) < len(people):
+            raise ValueError("postgres_user, postgres_owner and postgres_admin must differ: rename one of them")
         return self
 
     @property
@@ -154,9 +185,9 @@ class Settings(BaseModel):
 
 def endpoint(value: str) -> tuple[str, int]:
     """Split `address:port`. Raises ValueError, which pydantic turns into an error that names the key."""
-    match = ENDPOINT.match(value)
-    if not match or not 1 <= int(match["port"]) <= 65535:
-        raise ValueError(f"{value!r} is not address:port, such as 192.0.2.10:5060")
+    match = ENDPOINT.fullmatch(value)
+    if not match or not _is_host(match["host"]) or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError(f"{value!r} is not address:port: write it as 192.0.2.10:5060")
     return match["host"], int(match["port"])
 
 
@@ -169,7 +200,24 @@ def parse(data: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(ours)
     except ValidationError as error:
-        raise OperatorError("; ".join(_explain(fault) for fault in error.errors())) from None
+        # A value that may have several types has a fault for each of them: one line says it all.
+        raise OperatorError("; ".join(dict.fromkeys(_explain(fault) for fault in error.errors()))) from None
+
+
+def shared(settings: Settings) -> dict[str, object]:
+    """What must be the same on all hosts of an inventory."""
+    return {key: value for key, value in settings if key.startswith(SHARED)}
+
+
+def _is_host(value: str) -> bool:
+    """Whether a text is an IPv4 address, or a name that cannot be mistaken for one (RFC 1123 section 2.1)."""
+    if value.replace(".", "").isdigit():
+        try:
+            ipaddress.IPv4Address(value)
+        except ValueError:
+            return False
+        return True
+    return bool(re.fullmatch(NAME, value)) and ".." not in value
 
 
 def _foreign(key: str) -> bool:
@@ -177,13 +225,57 @@ def _foreign(key: str) -> bool:
 
 
 def _explain(fault: Any) -> str:
+    """One fault in the words of somebody who writes group_data."""
     key = str(fault["loc"][0]) if fault["loc"] else ""
     if fault["type"] == "extra_forbidden":
+        # Its value is not shown: it may be a secret in the wrong place.
+        if any(word in key for word in ("password", "secret")):
+            return f"unknown setting {key}: secrets are no settings: remove it and set SIPSTACK_SECRET_{key.upper()}"
         close = difflib.get_close_matches(key, Settings.model_fields, n=1)
-        return f"unknown setting {key}" + (f": did you mean {close[0]}?" if close else ": remove it")
+        return f"unknown setting {key}: " + (f"did you mean {close[0]}?" if close else "remove it")
     if fault["type"] == "missing":
         return f"setting {key} is missing: group_data/all.py has its default"
-    message = fault["msg"].removeprefix("Value error, ")
     if not key:
-        return message
-    return f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]} ({Settings.model_fields[key].description})"
+        return str(fault["msg"]).removeprefix("Value error, ")
+    where, value = f"{key} = {fault['input']!r}", fault["input"]
+    if len(fault["loc"]) > 1:  # an element of a list
+        where = f"{key}, element {fault['loc'][1] + 1} ({value!r})"
+    return f"{where}: {_what_to_write(fault, key)} ({Settings.model_fields[key].description})"
+
+
+def _what_to_write(fault: Any, key: str) -> str:
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "greater_than_equal":
+            return f"write {context['ge']} or more"
+        case "less_than_equal":
+            return f"write {context['le']} or less"
+        case "literal_error":
+            return f"write {context['expected']}"
+        case "string_pattern_mismatch":
+            return _PATTERN_WORDS[context["pattern"]]
+        case "int_type" | "string_type" if key.startswith("slots_") and len(fault["loc"]) > 1:
+            return "write a number or a range, such as 6050 or '6001-6010'"
+        case kind if kind in _TYPE_WORDS:
+            return _TYPE_WORDS[kind]
+    return str(fault["msg"]).lower()
+
+
+_PATTERN_WORDS = {
+    NAME: "write a host name or domain, such as vss.internal",
+    IDENTIFIER: "write small letters, digits and _, a letter first",
+    OPTIONAL_IDENTIFIER: "write small letters, digits and _, a letter first, or nothing",
+    IMAGE: "write the name of an image, such as debian:trixie-slim",
+    MEMORY: "write an amount of memory, such as '512m' or '1g', or nothing",
+}
+_TYPE_WORDS = {
+    "int_type": "write a whole number, without quotes",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number, without quotes",
+    "finite_number": "write a number",
+    "string_type": "write a text in quotes",
+    "bool_type": "write True or False",
+    "list_type": "write a list in brackets, such as []",
+}

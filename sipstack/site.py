@@ -1,6 +1,9 @@
 """The first room of a run: the inventory's data become one validated Node per host, before anything changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from threading import Lock
 
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.host import Host
@@ -11,30 +14,56 @@ from sipstack.facts.system import PrimaryAddress
 from sipstack.node import ROLES, Member, Node, check_topology
 from sipstack.paths import ROOT, STATE
 from sipstack.secrets import SecretStore
-from sipstack.settings import ENDPOINT, Settings, parse
+from sipstack.settings import Settings, parse
+from sipstack.slots import NumberingPlan, Slot, all_slots, probe_slots
+
+# Hosts are prepared side by side; what is the same for all of them is worked out by the first.
+_lock = Lock()
 
 
 def load(host: Host, inventory: Inventory) -> Node:
     """The Node of this host. Raises pyinfra's DeployError, which stops every host before any change."""
+    return all_nodes(inventory)[host.name]
+
+
+def all_nodes(inventory: Inventory) -> Mapping[str, Node]:
+    """The Node of every host of the inventory, also of those that --limit leaves out. Raises DeployError."""
     try:
-        settings: dict[str, Settings] = {}
-        for member in inventory:
-            try:
-                settings[member.name] = parse(member.data.dict())
-            except OperatorError as error:
-                raise OperatorError(f"{member.name}: {error}") from None
-        members = tuple(_member(member) for member in inventory)
-        check_topology(members, settings)
-        mine = settings[host.name]
-        secrets = SecretStore(STATE / state_name(host.data.get("state"), host.groups), mine.secrets_path)
-        me = next(member for member in members if member.name == host.name)
-        return Node(me, members, mine, secrets)
+        with _lock:
+            return _nodes(inventory)
     except OperatorError as error:
         raise DeployError(str(error)) from None
 
 
+@cache
+def _nodes(inventory: Inventory) -> Mapping[str, Node]:
+    """Everything that can be known to be wrong without looking at a host is found here."""
+    settings = _settings(inventory)
+    members = tuple(_member(host) for host in inventory)
+    check_topology(members, settings)
+    # The topology has made sure that all hosts agree on what follows.
+    common = settings[members[0].name]
+    plan = numbering_plan(common)
+    slots = all_slots(plan, {"AUTO": common.slots_auto, "MF": common.slots_mf, "LS": common.slots_ls}, common.csv_path)
+    secrets = SecretStore(STATE / _state(inventory), common.secrets_path)
+    with_passwords = tuple(_with_passwords([*slots, *probe_slots(plan)], secrets))
+    nodes = {
+        member.name: Node(member, members, settings[member.name], secrets, plan, with_passwords) for member in members
+    }
+    for node in nodes.values():
+        node.check_secrets()
+    return nodes
+
+
+def numbering_plan(settings: Settings) -> NumberingPlan:
+    """Which numbers belong to which kind. Raises OperatorError for a plan that contradicts itself."""
+    return NumberingPlan.parse(
+        {"AUTO": settings.slot_numbers_auto, "MF": settings.slot_numbers_mf, "LS": settings.slot_numbers_ls}
+    )
+
+
 def state_name(given: str | None, groups: Iterable[str]) -> str:
-    """The name under which an inventory's secrets are kept: its `state`, else that of its file, which is a group too."""
+    """Where an inventory's secrets are kept: its `state`, else the name of its file, which is a group too."""
     if given:
         return given
     own = [group for group in groups if group not in (*ROLES, "all") and not group.startswith("@")]
@@ -44,16 +73,45 @@ def state_name(given: str | None, groups: Iterable[str]) -> str:
     return own[-1] if own else "default"
 
 
+def _settings(inventory: Inventory) -> dict[str, Settings]:
+    """The settings of each host; a mistake that several hosts share is said once."""
+    settings: dict[str, Settings] = {}
+    faults: dict[str, list[str]] = {}
+    for host in inventory:
+        try:
+            settings[host.name] = parse(host.data.dict())
+        except OperatorError as error:
+            faults.setdefault(str(error), []).append(host.name)
+    if faults:
+        raise OperatorError("\n".join(f"{', '.join(names)}: {fault}" for fault, names in faults.items()))
+    return settings
+
+
+def _state(inventory: Inventory) -> str:
+    names = {state_name(host.data.get("state"), host.groups): host.name for host in inventory}
+    if len(names) > 1:
+        said = " and ".join(f"{name!r} for {host}" for name, host in names.items())
+        raise OperatorError(f"secrets would be kept under {said}: give all hosts the same `state`")
+    return next(iter(names))
+
+
+def _with_passwords(slots: list[Slot], secrets: SecretStore) -> Iterable[Slot]:
+    generated = secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
+    return (slot if slot.password else replace(slot, password=generated[slot.username]) for slot in slots)
+
+
 def _member(host: Host) -> Member:
-    return Member(host.name, _address(host), frozenset(role for role in ROLES if role in host.groups))
+    roles = frozenset(role for role in ROLES if role in host.groups)
+    return Member(host.name, _address(host), roles, frozenset(host.groups))
 
 
 def _address(host: Host) -> str:
     """`address` of the inventory; else the address that SSH uses; else the one the host itself prefers."""
-    for key in ("address", "ssh_hostname"):
-        if (given := host.data.get(key)) and ENDPOINT.match(f"{given}:1"):
-            if key == "address" or given.replace(".", "").isdigit():
-                return str(given)
+    if given := host.data.get("address"):
+        return str(given)
+    given = str(host.data.get("ssh_hostname") or "")
+    if given.replace(".", "").isdigit():
+        return given
     if not host.connected:
         raise OperatorError(f"{host.name}: no address is known: set `address` for it in the inventory")
     return host.get_fact(PrimaryAddress) or ""

@@ -110,8 +110,7 @@ class NumberingPlan:
         for (one, kind), (other, other_kind) in pairwise(placed):
             if other.first in one:
                 raise OperatorError(
-                    f"numbering plan: {kind} {one} and {other_kind} {other} overlap:"
-                    " give each number to one kind"
+                    f"numbering plan: {kind} {one} and {other_kind} {other} overlap: give each number to one kind"
                 )
 
     def _refuse_used_probes(self) -> None:
@@ -119,8 +118,7 @@ class NumberingPlan:
             first = self.ranges[kind][0]
             if number < 1:
                 raise OperatorError(
-                    f"numbering plan: {kind} {first} leaves no number below it for the probe"
-                    " user: begin at 2 or higher"
+                    f"numbering plan: {kind} {first} leaves no number below it for the probe user: begin at 2 or higher"
                 )
             if owner := self.kind_of(number):
                 raise OperatorError(
@@ -159,9 +157,7 @@ def expand(kind: str, items: Items) -> list[int]:
     for item in [items] if isinstance(items, str | int) else items:
         for numbers in _ranges(where, item):
             if len(place) + numbers.last - numbers.first >= MAX_SLOTS:
-                raise OperatorError(
-                    f"{where}: {numbers} makes more than {MAX_SLOTS} slots: write a smaller range"
-                )
+                raise OperatorError(f"{where}: {numbers} makes more than {MAX_SLOTS} slots: write a smaller range")
             for number in range(numbers.first, numbers.last + 1):
                 if number in place:
                     raise OperatorError(

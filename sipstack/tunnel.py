@@ -33,16 +33,12 @@ def transport_of(host: "Host") -> paramiko.Transport | None:
         return None
     client = connector.client if isinstance(connector, SSHConnector) else None
     if client is None:
-        raise OperatorError(
-            f"{host.name}: only @ssh and @local hosts have ports within reach: use one of them"
-        )
+        raise OperatorError(f"{host.name}: only @ssh and @local hosts have ports within reach: use one of them")
     return client.get_transport()
 
 
 @contextmanager
-def forward(
-    transport: paramiko.Transport | None, remote_host: str, remote_port: int
-) -> Iterator[tuple[str, int]]:
+def forward(transport: paramiko.Transport | None, remote_host: str, remote_port: int) -> Iterator[tuple[str, int]]:
     """A local (host, port) that leads to `remote_host:remote_port` as the far end of `transport` sees it.
 
     It listens on 127.0.0.1, for as long as the context lasts. Without a transport the remote address is given

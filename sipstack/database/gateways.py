@@ -52,8 +52,7 @@ def difference(conn: Connection, wanted: Iterable[Gateway]) -> Change:
     for gateway in wanted:
         if gateway.key in goal:
             raise OperatorError(
-                f"gateway {gateway.destination} stands twice in set {gateway.setid}; "
-                "remove one, or give it another set"
+                f"gateway {gateway.destination} stands twice in set {gateway.setid}; remove one, or give it another set"
             )
         goal[gateway.key] = gateway
     with conn.transaction():

@@ -1,17 +1,21 @@
-"""What the database should hold: roles, schema, gateways, subscribers. Each part can tell its difference and apply it."""
+"""What the database holds: roles, schema, gateways, subscribers. Each part tells its difference and applies it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from paramiko import SSHException
 from psycopg import sql
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
 from sipstack.database import gateways, roles, schema, subscribers
-from sipstack.database.session import as_admin, as_owner
+from sipstack.database.session import as_admin, as_owner, as_proxy
 from sipstack.database.subscribers import Subscriber
+from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.paths import ROOT
-from sipstack.slots import probe_slots
 
 SQL = ROOT / "sql"
 
@@ -30,12 +34,8 @@ class Part:
 
 def wanted_subscribers(node: Node) -> list[Subscriber]:
     """Every slot of the settings, and the two probe users, with their HA1."""
-    slots = [*node.slots(), *probe_slots(node.plan)]
-    generated = node.secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
     domain = node.settings.sip_domain
-    return [
-        Subscriber.from_password(slot.username, domain, slot.password or generated[slot.username]) for slot in slots
-    ]
+    return [Subscriber.from_password(slot.username, domain, slot.password or "") for slot in node.slots]
 
 
 # --- roles ------------------------------------------------------------------------------------------------
@@ -54,7 +54,9 @@ def _role_arguments(node: Node) -> tuple[str, str, str, str, str]:
 
 def _role_difference(host: Host, node: Node) -> list[str]:
     if not node.settings.postgres_admin:
-        return []
+        # Somebody else makes the roles. A proxy that cannot log in would wait for ever: better to know it now.
+        with as_proxy(host, node):
+            return []
     with as_admin(host, node, "postgres") as conn:
         row = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (node.settings.postgres_db,)).fetchone()
     if row is None:
@@ -111,7 +113,12 @@ def _apply_gateways(host: Host, node: Node) -> None:
 
 def _subscriber_difference(host: Host, node: Node) -> list[str]:
     with as_owner(host, node) as conn:
-        change = subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node))
+        change = subscribers.difference(
+            conn,
+            node.settings.sip_domain,
+            wanted_subscribers(node),
+            allow_mass_removal=node.settings.slots_allow_mass_removal,
+        )
     return [change.summary()] if change else []
 
 
@@ -130,12 +137,33 @@ def _apply_subscribers(host: Host, node: Node) -> None:
 
 
 def on_every_proxy(host: Host, command: str) -> None:
-    """Run a command in the Kamailio container of every proxy that runs and is connected in this run."""
+    """Run a command in the Kamailio container of every proxy that has one, also where --limit leaves it out.
+
+    A proxy that cannot be reached is a warning: it will know when it starts again. One that can, and refuses, is an
+    OperatorError.
+    """
     for proxy in host.state.inventory:
-        if "proxies" in proxy.groups and proxy.connected:
-            running = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ]"
-            sudo = bool(proxy.data.get("_sudo"))
-            proxy.run_shell_command(f"{running} || docker exec vss-kamailio {command}", _sudo=sudo)
+        if "proxies" not in proxy.groups:
+            continue
+        unless_absent = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || "
+        try:
+            if not proxy.connected:
+                proxy.connect(reason="to make it forget what changed", raise_exceptions=True)
+            done, output = proxy.run_shell_command(
+                f"{unless_absent}docker exec vss-kamailio {command}", **_privileges(proxy)
+            )
+        except (PyinfraError, OSError, SSHException) as error:
+            by_hand = f"run `docker exec vss-kamailio {command}` there"
+            proxy.log_styled(f"{proxy.name} cannot be reached ({error}): {by_hand}", fg="yellow")
+            continue
+        if not done:
+            raise OperatorError(f"{proxy.name}: `{command}` failed, run it there: {output.output.strip()}")
+
+
+def _privileges(host: Host) -> dict[str, Any]:
+    """How commands become root on a host: what its data and the command line say of sudo and the like."""
+    arguments: dict[str, Any] = dict(pop_global_arguments(host.state, host, {})[0])
+    return {key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS}
 
 
 # In the order in which they depend on each other.

@@ -103,9 +103,7 @@ def grant(conn: Connection, proxy: str) -> list[str]:
         if not _exists(conn, proxy):
             raise OperatorError(f"{where}: no role {proxy}; create it before granting it rights")
         if missing := sorted(PRIVILEGES.keys() - _privileges(conn, proxy).keys()):
-            raise OperatorError(
-                f"{where}: {conn.info.user} has no table {', '.join(missing)}; apply the schema first"
-            )
+            raise OperatorError(f"{where}: {conn.info.user} has no table {', '.join(missing)}; apply the schema first")
         return _run(conn, _grants(conn, proxy))
 
 
@@ -117,17 +115,13 @@ def _run(conn: Connection, steps: list[Step]) -> list[str]:
 
 def _plan(conn: Connection, database: str, owner: tuple[str, str], proxy: tuple[str, str]) -> list[Step]:
     if conn.info.dbname != database:
-        raise OperatorError(
-            f"connected to database {conn.info.dbname}; connect to {database} to set up its roles"
-        )
+        raise OperatorError(f"connected to database {conn.info.dbname}; connect to {database} to set up its roles")
     if conn.info.parameter_status("is_superuser") != "on":
         raise OperatorError(f"role {conn.info.user} is no superuser; connect as one to set up roles")
     if proxy[0] == conn.info.user:
         raise OperatorError(f"role {proxy[0]} is the superuser; give the proxy a role of its own")
     if owner[0] == proxy[0]:
-        raise OperatorError(
-            f"role {owner[0]} cannot be both owner and proxy; give the proxy a role of its own"
-        )
+        raise OperatorError(f"role {owner[0]} cannot be both owner and proxy; give the proxy a role of its own")
     steps = _role(conn, *owner) + _role(conn, *proxy) + _restrict(conn, proxy[0])
     return steps + _ownership(conn, database, owner[0]) + _entry(conn, database, proxy[0])
 
@@ -155,24 +149,18 @@ def _restrict(conn: Connection, role: str) -> list[Step]:
     """The role has no attribute and no other role that would give it more than its own rights."""
     name = sql.Identifier(role)
     columns = sql.SQL(", ").join(map(sql.Identifier, _ATTRIBUTES))
-    row = conn.execute(
-        sql.SQL("SELECT {} FROM pg_roles WHERE rolname = %s").format(columns), [role]
-    ).fetchone()
+    row = conn.execute(sql.SQL("SELECT {} FROM pg_roles WHERE rolname = %s").format(columns), [role]).fetchone()
     # A new role starts with INHERIT and nothing else.
     has = row if row is not None else tuple(column == "rolinherit" for column in _ATTRIBUTES)
     off = [keyword for keyword, is_on in zip(_ATTRIBUTES.values(), has, strict=True) if is_on]
-    steps = [
-        Step(f"role {role}: {word}", sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(word))) for word in off
-    ]
+    steps = [Step(f"role {role}: {word}", sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(word))) for word in off]
     groups = conn.execute(
         "SELECT pg_get_userbyid(roleid), pg_get_userbyid(grantor) FROM pg_auth_members"
         " WHERE pg_get_userbyid(member) = %s ORDER BY 1, 2",
         [role],
     )
     for group, grantor in groups:
-        revoke = sql.SQL("REVOKE {} FROM {} GRANTED BY {}").format(
-            sql.Identifier(group), name, sql.Identifier(grantor)
-        )
+        revoke = sql.SQL("REVOKE {} FROM {} GRANTED BY {}").format(sql.Identifier(group), name, sql.Identifier(grantor))
         steps.append(Step(f"role {role}: no longer a member of {group}", revoke))
     return steps
 
@@ -188,9 +176,7 @@ def _ownership(conn: Connection, database: str, owner: str) -> list[Step]:
     query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'"
     # pg_database_owner is whoever owns the database: the stock owner of schema public since PostgreSQL 15.
     if conn.execute(query).fetchone() not in {("pg_database_owner",), (owner,)}:
-        steps.append(
-            Step(f"schema public: owned by {owner}", sql.SQL("ALTER SCHEMA public OWNER TO {}").format(role))
-        )
+        steps.append(Step(f"schema public: owned by {owner}", sql.SQL("ALTER SCHEMA public OWNER TO {}").format(role)))
     query = (
         "SELECT FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner)))"
         " WHERE nspname = 'public' AND grantee = 0 AND privilege_type = 'CREATE'"
@@ -214,9 +200,7 @@ def _entry(conn: Connection, database: str, proxy: str) -> list[Step]:
         " WHERE grantee = 0 AND datname = ANY(%s) ORDER BY 1, 2"
     )
     for name, privilege in conn.execute(query, [[database, "postgres", "template1"]]):
-        revoke = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(
-            sql.SQL(privilege), sql.Identifier(name)
-        )
+        revoke = sql.SQL("REVOKE {} ON DATABASE {} FROM PUBLIC").format(sql.SQL(privilege), sql.Identifier(name))
         steps.append(Step(f"database {name}: {privilege} revoked from PUBLIC", revoke))
     query = (
         "SELECT d.datname, a.privilege_type FROM pg_database d, aclexplode(d.datacl) a"
@@ -225,9 +209,7 @@ def _entry(conn: Connection, database: str, proxy: str) -> list[Step]:
     rights = set(conn.execute(query, [proxy]).fetchall())
     role = sql.Identifier(proxy)
     for name, privilege in sorted(rights - {(database, "CONNECT")}):
-        revoke = sql.SQL("REVOKE {} ON DATABASE {} FROM {}").format(
-            sql.SQL(privilege), sql.Identifier(name), role
-        )
+        revoke = sql.SQL("REVOKE {} ON DATABASE {} FROM {}").format(sql.SQL(privilege), sql.Identifier(name), role)
         steps.append(Step(f"database {name}: {privilege} revoked from {proxy}", revoke))
     if (database, "CONNECT") not in rights:
         allow = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(database), role)
@@ -280,9 +262,7 @@ def _password_matches(verifier: str | None, password: str) -> bool:
     parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):.+", verifier or "")
     if parts is None:
         return False
-    salted = hashlib.pbkdf2_hmac(
-        "sha256", _saslprep(password).encode(), base64.b64decode(parts[2]), int(parts[1])
-    )
+    salted = hashlib.pbkdf2_hmac("sha256", _saslprep(password).encode(), base64.b64decode(parts[2]), int(parts[1]))
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     return hmac.compare_digest(stored, base64.b64decode(parts[3]))
 

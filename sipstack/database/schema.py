@@ -67,14 +67,10 @@ def migrations(sql_dir: Path) -> list[Migration]:
     for path in sorted(sql_dir.glob("*.sql")):
         match = _FILE.fullmatch(path.stem)
         if match is None:
-            raise OperatorError(
-                f"{path}: not a migration's name; write NNN_name.sql (digits, then a-z, 0-9, _)"
-            )
+            raise OperatorError(f"{path}: not a migration's name; write NNN_name.sql (digits, then a-z, 0-9, _)")
         number = int(match[1])
         if number in found:
-            raise OperatorError(
-                f"{path}: number {number} is {found[number].name}.sql's; take the next free one"
-            )
+            raise OperatorError(f"{path}: number {number} is {found[number].name}.sql's; take the next free one")
         found[number] = Migration(number, path.stem, path.read_text(encoding="utf-8"))
     if not found:
         raise OperatorError(f"{sql_dir}: no NNN_name.sql in it; give the folder that holds the schema")
@@ -162,19 +158,14 @@ def _recorded(conn: Connection) -> dict[int, str]:
 
 def _relations(conn: Connection, names: set[str]) -> list[str]:
     """Those of `names` that exist in schema public, sorted."""
-    query = (
-        "SELECT relname FROM pg_class"
-        " WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) ORDER BY 1"
-    )
+    query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) ORDER BY 1"
     return [row[0] for row in conn.execute(query, [sorted(names)])]
 
 
 def _check_versions(conn: Connection, files: list[Migration]) -> None:
     """Compare the `version` rows of the tables that `files` make with what Kamailio wants."""
     made = {name for file in files for name in file.relations} & KAMAILIO_VERSIONS.keys()
-    rows: dict[str, int] = dict(
-        conn.execute("SELECT table_name, table_version FROM public.version").fetchall()
-    )
+    rows: dict[str, int] = dict(conn.execute("SELECT table_name, table_version FROM public.version").fetchall())
     for name in sorted(made):
         if rows.get(name) != KAMAILIO_VERSIONS[name]:
             raise OperatorError(

@@ -24,6 +24,13 @@ def as_owner(host: Host, node: Node) -> Iterator[Connection]:
 
 
 @contextmanager
+def as_proxy(host: Host, node: Node) -> Iterator[Connection]:
+    """Connected as the role of the proxies."""
+    with _connect(host, node, node.settings.postgres_user, node.database_secret("postgres_password")) as conn:
+        yield conn
+
+
+@contextmanager
 def as_admin(host: Host, node: Node, database: str | None = None) -> Iterator[Connection]:
     """Connected as the superuser, to the platform's database or another one."""
     password = node.database_secret("postgres_admin_password")

@@ -88,19 +88,24 @@ class Change:
         return f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
 
 
-def difference(conn: Connection, domain: str, wanted: Iterable[Subscriber]) -> Change:
-    """What `apply` would change. Needs SELECT on subscriber and the right to make temporary tables.
+def difference(
+    conn: Connection, domain: str, wanted: Iterable[Subscriber], *, allow_mass_removal: bool = True
+) -> Change:
+    """What `apply` would change; without allow_mass_removal it refuses what `apply` refuses.
+
+    Needs SELECT on subscriber and the right to make temporary tables.
 
     conn: not inside a transaction (ValueError).
     wanted: every user that the domain shall have, each once (psycopg.IntegrityError).
     """
     with _uploaded(conn, domain, wanted):
-        return _difference(conn, domain)
+        change = _difference(conn, domain)
+        if not allow_mass_removal:
+            _refuse_mass_removal(conn, domain, len(change.removed))
+        return change
 
 
-def apply(
-    conn: Connection, domain: str, wanted: Iterable[Subscriber], *, allow_mass_removal: bool = False
-) -> Change:
+def apply(conn: Connection, domain: str, wanted: Iterable[Subscriber], *, allow_mass_removal: bool = False) -> Change:
     """Make the users of `domain` the wanted ones, in one transaction; rows that are right are not written.
 
     Readers (Kamailio) are never blocked; other writers of the table wait for each other.
@@ -130,9 +135,7 @@ def _uploaded(conn: Connection, domain: str, wanted: Iterable[Subscriber]) -> It
         # Inside another transaction this one would be a savepoint: not committed when it is left.
         raise ValueError("the connection is inside a transaction")
     with conn.transaction():
-        conn.execute(
-            "CREATE TEMPORARY TABLE wanted (username text PRIMARY KEY, ha1 text, ha1b text) ON COMMIT DROP"
-        )
+        conn.execute("CREATE TEMPORARY TABLE wanted (username text PRIMARY KEY, ha1 text, ha1b text) ON COMMIT DROP")
         with conn.cursor().copy("COPY wanted FROM STDIN") as copy:
             for user in wanted:
                 if user.domain != domain:
@@ -167,7 +170,7 @@ def _refuse_mass_removal(conn: Connection, domain: str, removed: int) -> None:
     if removed * 2 > present:
         raise OperatorError(
             f"{removed} of the {present} users of {domain} would be removed, nothing was changed:"
-            " if that is meant, set allow_mass_removal = True for this run"
+            " if that is meant, set slots_allow_mass_removal = True for this run"
         )
 
 

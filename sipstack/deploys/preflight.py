@@ -1,34 +1,64 @@
 """Refuses a host on which the deploy cannot end well, before anything changes anywhere."""
 
-from pyinfra import host, logger
-from pyinfra.api.exceptions import DeployError
+from functools import cache
+from threading import Lock
 
+from pyinfra import logger
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.inventory import Inventory
+from pyinfra.context import host
+
+from sipstack.facts.engine import ImageTags
 from sipstack.facts.system import Listener, Machine, MachineFact
+from sipstack.images import all_images
 from sipstack.node import Node
+from sipstack.services import KINDS
+from sipstack.site import all_nodes
 
 SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
 
+# Hosts are prepared side by side, and the first refusal ends the run: so the first one looks at all of them.
+_lock = Lock()
+
 
 def preflight(node: Node) -> None:
-    """Raises DeployError with everything that is in the way; a clock that is not synchronised is a warning."""
-    machine = host.get_fact(MachineFact)
-    if faults := [*system_faults(machine, node), *port_faults(machine, node)]:
-        raise DeployError(f"{node.name}: " + "; ".join(faults))
-    if not machine.clock_synchronised:
-        logger.warning(f"{node.name}: the clock is not synchronised: install chrony or systemd-timesyncd")
+    """Raises DeployError with everything that is in the way, a line for each host of this run, not only this one."""
+    with _lock:
+        if refusals := _refusals(host.inventory):
+            raise DeployError("\n".join(refusals))
 
 
-def system_faults(machine: Machine, node: Node) -> list[str]:
-    """What is wrong with the machine itself."""
+@cache
+def _refusals(inventory: Inventory) -> list[str]:
+    nodes = all_nodes(inventory)
+    refusals = []
+    for one in sorted(inventory.get_active_hosts(), key=lambda one: one.name):
+        node, machine = nodes[one.name], one.get_fact(MachineFact)
+        if machine.uid != 0:
+            # What another user sees of the engine and the ports would only mislead.
+            refusals.append(f"{node.name}: not root: connect as root, or set _sudo = True for this host")
+            continue
+        builds = not _tags(node) <= one.get_fact(ImageTags)
+        if faults := [*system_faults(machine, node, builds), *port_faults(machine, node)]:
+            refusals.append(f"{node.name}: " + "; ".join(faults))
+        if not machine.clock_synchronised:
+            logger.warning(f"{node.name}: the clock is not synchronised: install chrony or systemd-timesyncd")
+    return refusals
+
+
+def _tags(node: Node) -> set[str]:
+    return {image.tag for name, image in all_images(node.settings).items() if node.has(KINDS[name].role)}
+
+
+def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
+    """What is wrong with the machine itself. builds: images are going to be made on it."""
     faults = []
-    if machine.uid != 0:
-        faults.append("not root: connect as root, or set _sudo = True for this host")
     has_engine = bool(machine.docker and machine.compose)
     if not has_engine and (machine.system, machine.version) != ("debian", "13"):
         found = f"{machine.system} {machine.version}".strip() or "an unknown system"
         faults.append(f"{found} is not supported: use {SUPPORTED}")
-    # Only a first deploy needs the room; a host that runs is not refused for what has filled up since.
-    if not machine.own_pids and machine.disk_free_gb < node.settings.disk_free_gb:
+    # Images are what takes the room; a host that has them is not refused for what has filled up since.
+    if builds and machine.disk_free_gb < node.settings.disk_free_gb:
         faults.append(
             f"{machine.disk_free_gb} GB of disk are free, {node.settings.disk_free_gb} are needed:"
             " make room, or lower disk_free_gb"
@@ -47,7 +77,9 @@ def port_faults(machine: Machine, node: Node) -> list[str]:
     ):
         port = getattr(node.settings, key)
         for transport in transports:
-            taken = [one for one in machine.listeners if _holds(one, transport, port) and one.pid not in machine.own_pids]
+            taken = [
+                one for one in machine.listeners if _holds(one, transport, port) and one.pid not in machine.own_pids
+            ]
             if node.has(role) and taken:
                 who = f"{taken[0].process} (pid {taken[0].pid})" if taken[0].process else "another program"
                 faults.append(f"port {port}/{transport} is taken by {who}: stop it, or set {key}")

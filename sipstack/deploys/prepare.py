@@ -1,13 +1,14 @@
 """Prepare: engine, images, files. Touches nothing that serves calls."""
 
-from pyinfra import host
 from pyinfra.api.deploy import deploy
-from pyinfra.operations import apt, systemd
+from pyinfra.context import host
+from pyinfra.operations import apt, server, systemd
 
+from sipstack.facts.engine import DeployedFiles
 from sipstack.facts.system import MachineFact
 from sipstack.node import Node
 from sipstack.operations.images import base_image, image_built
-from sipstack.operations.release import files_present
+from sipstack.operations.release import edited, files_present
 from sipstack.services import Release
 
 
@@ -17,11 +18,16 @@ def engine(node: Node) -> None:
     machine = host.get_fact(MachineFact)
     if machine.docker and machine.compose:
         return
-    apt.update(name="Package lists are fresh")
+    # Without this mode apt-get takes a mirror that does not answer for a warning, and ends well with empty lists.
+    server.shell(
+        name="Package lists are fresh",
+        commands=["apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q update"],
+    )
     apt.packages(
         name="Docker and its compose plugin are installed",
         packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
         no_recommends=True,
+        extra_install_args="-o Acquire::Retries=5",
     )
     systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
 
@@ -43,4 +49,7 @@ def images(node: Node, release: Release) -> None:
 @deploy("Files")
 def files(release: Release) -> None:
     """Configuration and secrets of every service, and the compose file."""
-    files_present(name=f"Files of release {release.name}", files=release.files)
+    present = host.get_fact(DeployedFiles)
+    for file in edited(release.files, present):
+        host.log_styled(f"{file.path} was changed by hand and is put right", fg="yellow")
+    files_present(name="Files of the release are as they should be", files=release.files)

@@ -1,7 +1,8 @@
 """What the Docker engine of a host has: images, containers, and the files that they read."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from pyinfra.api.facts import FactBase
 
@@ -24,12 +25,16 @@ class ImageTags(FactBase[set[str]]):
 
 @dataclass(frozen=True)
 class Container:
-    """One of our containers as it runs now. health is empty for a container that has no check."""
+    """One of our containers as it runs now. health is empty for a container that has no check.
+
+    started: seconds since the epoch.
+    """
 
     name: str
     digest: str
     status: str
     health: str
+    started: float
 
     @property
     def serves(self) -> bool:
@@ -42,8 +47,8 @@ class Containers(FactBase[dict[str, Container]]):
     def command(self) -> str:
         return (
             "ids=$(docker ps -aq --filter label=vss.digest 2>/dev/null); "
-            "[ -z \"$ids\" ] || docker inspect --format "
-            "'{\"name\":{{json .Name}},\"labels\":{{json .Config.Labels}},\"state\":{{json .State}}}' $ids"
+            '[ -z "$ids" ] || docker inspect --format '
+            '\'{"name":{{json .Name}},"labels":{{json .Config.Labels}},"state":{{json .State}}}\' $ids'
         )
 
     @staticmethod
@@ -58,17 +63,20 @@ class Containers(FactBase[dict[str, Container]]):
             raw = json.loads(line)
             name = raw["name"].lstrip("/")
             health = (raw["state"].get("Health") or {}).get("Status", "")
-            found[name] = Container(name, raw["labels"]["vss.digest"], raw["state"]["Status"], health)
+            state = raw["state"]
+            started = datetime.fromisoformat(state["StartedAt"]).timestamp()
+            found[name] = Container(name, raw["labels"]["vss.digest"], state["Status"], health, started)
         return found
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What stands in a file on the host."""
+    """What stands in a file on the host. Its time (seconds since the epoch) is not part of what it is."""
 
     sha256: str
     mode: int
     owner: int
+    modified: float = field(default=0.0, compare=False)
 
 
 class DeployedFiles(FactBase[dict[str, FileState]]):
@@ -77,7 +85,7 @@ class DeployedFiles(FactBase[dict[str, FileState]]):
     def command(self) -> str:
         return (
             f"cd {HOME} 2>/dev/null || exit 0; readlink {COMPOSE_FILE} | sed 's/^/link /'; "
-            "find config releases -type f -printf 'stat %m %U %p\\n' 2>/dev/null; "
+            "find config releases -type f -printf 'stat %m %U %T@ %p\\n' 2>/dev/null; "
             "find config releases -type f -exec sha256sum {} + 2>/dev/null || true"
         )
 
@@ -86,15 +94,29 @@ class DeployedFiles(FactBase[dict[str, FileState]]):
         return {}
 
     def process(self, output: list[str]) -> dict[str, FileState]:
-        stats: dict[str, tuple[int, int]] = {}
+        stats: dict[str, tuple[int, int, float]] = {}
         files: dict[str, FileState] = {}
         for line in output:
             first, _, rest = line.partition(" ")
             if first == "link":
                 files[f"{HOME}/{COMPOSE_FILE}"] = FileState(rest, 0, 0)
             elif first == "stat":
-                mode, owner, path = rest.split(" ", 2)
-                stats[path] = (int(mode, 8), int(owner))
+                mode, owner, modified, path = rest.split(" ", 3)
+                stats[path] = (int(mode, 8), int(owner), float(modified))
             elif (path := rest.strip()) in stats:
                 files[f"{HOME}/{path}"] = FileState(first, *stats[path])
         return files
+
+
+class ComposeInForce(FactBase[str]):
+    """The compose file that is in force; empty if there is none. It holds no secret."""
+
+    def command(self) -> str:
+        return f"cat {HOME}/{COMPOSE_FILE} 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return "\n".join(output)

@@ -28,9 +28,7 @@ class LabHost:
         timeout is in seconds. With check, OperatorError if the command fails or takes longer.
         """
         interactive = ["--interactive"] if stdin is not None else []
-        return run(
-            ["docker", "exec", *interactive, self.container, *argv], stdin=stdin, check=check, timeout=timeout
-        )
+        return run(["docker", "exec", *interactive, self.container, *argv], stdin=stdin, check=check, timeout=timeout)
 
     def kill(self) -> None:
         """Cut the power: every process ends at once, the disks keep what was written."""

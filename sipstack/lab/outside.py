@@ -73,9 +73,7 @@ class Outside:
         address = self._connect(full)
         return self._keep(Namespace(full, address, address))
 
-    def behind_nat(
-        self, name: str, nat: Nat = "port-restricted", udp_timeout: int | None = None
-    ) -> Namespace:
+    def behind_nat(self, name: str, nat: Nat = "port-restricted", udp_timeout: int | None = None) -> Namespace:
         """A machine behind a router of its own, which hides it behind one public address.
 
         nat: the router's kind. udp_timeout: seconds after which the router forgets a silent UDP flow

@@ -73,11 +73,15 @@ def replace_folder(content: bytes, folder: str) -> Upload:
     quoted = shlex.quote(folder)
     return Upload(
         content,
-        f'new={quoted}.new; rm -rf "$new"; mkdir -p "$new"; tar -xzf "$1" -C "$new"; rm -rf {quoted}; mv "$new" {quoted}',
+        f'new={quoted}.new; rm -rf "$new"; mkdir -p "$new"; tar -xzf "$1" -C "$new"; '
+        f'rm -rf {quoted}; mv "$new" {quoted}',
     )
 
 
 def add_files(content: bytes, folder: str) -> Upload:
-    """Unpack a gzipped tar over `folder`, with owners and modes. A file in use keeps its old content for its users."""
+    """Unpack a gzipped tar over `folder`, with owners and modes. A file in use keeps its old content for its users.
+
+    Each file's time is that of the unpacking: a container that started before has not read it.
+    """
     quoted = shlex.quote(folder)
-    return Upload(content, f'mkdir -p {quoted}; tar -xzpf "$1" -C {quoted} --unlink-first')
+    return Upload(content, f'mkdir -p {quoted}; tar -xzpmf "$1" -C {quoted} --unlink-first')

@@ -2,9 +2,9 @@
 
 from collections.abc import Generator
 
-from pyinfra import host
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from sipstack.database.provision import Part
 from sipstack.node import Node

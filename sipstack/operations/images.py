@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Generator
 from pathlib import Path
 
-from pyinfra import host
 from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.operation import operation
+from pyinfra.context import host
 
 from sipstack.facts.engine import ImageTags
 from sipstack.images import Image
@@ -17,7 +17,8 @@ from sipstack.paths import HOME, ROOT
 _PULL = "timeout 120 docker pull -q {image}"
 _BOOTSTRAP = (
     "{{ command -v mmdebstrap >/dev/null || {{ apt-get -o Acquire::Retries=5 update -q && "
-    "DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 install -yq --no-install-recommends mmdebstrap; }}; }} && "
+    "DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 install -yq --no-install-recommends mmdebstrap; "
+    "}}; }} && "
     "set -o pipefail && mmdebstrap --variant=minbase --quiet trixie - | docker import - {image}"
 )
 # What `docker save` made is loaded; a plain root file system is imported.

@@ -1,13 +1,15 @@
 """Releases: the files of a host, which of them is in force, and the containers that run it."""
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Iterable, Mapping
 from hashlib import sha256
+from itertools import takewhile
 
-from pyinfra import host
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
+from pyinfra.context import host
 
-from sipstack.facts.engine import Containers, DeployedFiles, FileState
+from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
 from sipstack.images import tar
 from sipstack.operations.commands import add_files
 from sipstack.paths import COMPOSE_FILE, HOME
@@ -55,15 +57,94 @@ def service_up(service: Service, seconds: int) -> Generator[PyinfraCommand, None
     + seconds: how long it may take to become healthy
     """
     running = host.get_fact(Containers).get(service.container)
-    if running and running.digest == service.digest and running.serves:
+    present = host.get_fact(DeployedFiles)
+    replaced = reads_other(service, running, present)
+    if running and running.serves and not replaced:
         host.noop(f"{service.name} runs as it should")
         return
-    compose = f"docker compose -f {HOME}/{COMPOSE_FILE}"
+    # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
+    force = "--force-recreate " if replaced or (running and running.health == "unhealthy") else ""
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     yield StringCommand(
-        f"{compose} up -d --no-deps --wait --wait-timeout {seconds} {service.name} 2>&1 || "
-        f"{{ echo '--- the last log lines of {service.container}:'; docker logs --tail 15 {service.container} 2>&1; exit 1; }}"
+        f"docker compose -f {HOME}/{COMPOSE_FILE} up -d --no-deps {force}--wait --wait-timeout {seconds} {service.name}"
+        f" 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
+        f" docker logs --tail 15 {service.container} 2>&1; exit 1; }}"
     )
+
+
+def reads_other(service: Service, running: Container | None, present: Mapping[str, FileState]) -> bool:
+    """Whether a container runs with something else than the release says: it has to be made anew."""
+    if running is None or running.digest != service.digest or edited(service.files, present):
+        return True
+    # A file that was put right after the container started is not what the container has read.
+    return any(present[file.path].modified > running.started for file in service.files if file.path in present)
+
+
+def edited(files: Iterable[HostFile], present: Mapping[str, FileState]) -> list[HostFile]:
+    """Files that somebody has changed by hand: they are there, and not as their folder's name says."""
+    return [file for file in files if file.path in present and present[file.path] != _state(file)]
+
+
+def why_restart(
+    service: Service, running: Container | None, present: Mapping[str, FileState], compose: str
+) -> list[str]:
+    """What a service restarts for, in words; empty when it does not.
+
+    compose: the compose file that is in force now.
+    """
+    if running is None:
+        return ["not there yet"]
+    if running.digest != service.digest:
+        old = _block(compose, service.name)
+        changed = [*_changed_files(service, old, present), *_changed_lines(old, service.compose)]
+        return changed or ["what it reads was changed by a run that did not end"]
+    if by_hand := edited(service.files, present):
+        return [f"{_short(service, file.path)} was changed by hand" for file in by_hand]
+    if reads_other(service, running, present):
+        return ["its files were put right after it started"]
+    if running.status != "running":
+        return [f"it is {running.status}"]
+    return [] if running.serves else [f"it is {running.health}"]
+
+
+def _short(service: Service, path: str) -> str:
+    """A file's path as the service sees it: without our folder and the folder named by content."""
+    return path.removeprefix(f"{HOME}/config/{service.name}/").partition("/")[2]
+
+
+def _block(compose: str, name: str) -> str:
+    """The part of a compose file that describes one service."""
+    _, _, rest = f"{compose}\n".partition(f"\n  {name}:\n")
+    return "\n".join(takewhile(lambda line: not line.strip() or line.startswith("    "), rest.split("\n")))
+
+
+def _changed_files(service: Service, old_block: str, present: Mapping[str, FileState]) -> list[str]:
+    folder = re.search(rf"{HOME}/config/{service.name}/[0-9a-f]+/", old_block)
+    if not folder:
+        return []
+    wanted = {_short(service, file.path): _state(file) for file in service.files}
+    found = {path.removeprefix(folder[0]): state for path, state in present.items() if path.startswith(folder[0])}
+    return sorted(
+        f"{path} {'is new' if path not in found else 'is gone' if path not in wanted else 'changed'}"
+        for path in wanted.keys() | found.keys()
+        if wanted.get(path) != found.get(path)
+    )
+
+
+def _changed_lines(old: str, new: str) -> list[str]:
+    """`key: old -> new` for each line that differs; where files lie and the digest follow from the rest."""
+    was, now = _lines(old), _lines(new)
+    return [
+        f"{key} {was.get(key, 'unset')} -> {now.get(key, 'unset')}"
+        for key in [*now, *(key for key in was if key not in now)]
+        if was.get(key) != now.get(key)
+    ]
+
+
+def _lines(block: str) -> dict[str, str]:
+    lines = (line.strip() for line in block.split("\n"))
+    pairs = (line.partition(": ")[::2] for line in lines if line and line[0] != "#" and f"{HOME}/config/" not in line)
+    return {key: value.strip('"') or "set" for key, value in pairs if key != "vss.digest" and key[-1] != ":"}
 
 
 def _state(file: HostFile) -> FileState:

@@ -21,9 +21,7 @@ _LAST_LINES = 5
 class Channel:
     """A worker process. Events are given to `on_event` in another thread, under this object's lock."""
 
-    def __init__(
-        self, name: str, exec_prefix: Sequence[str], log: Path, on_event: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, name: str, exec_prefix: Sequence[str], log: Path, on_event: Callable[[Event], None]) -> None:
         self._name = name
         self._log = log
         self._on_event = on_event

@@ -73,9 +73,7 @@ def options(
 class _Request:
     """An OPTIONS request and what its reply must carry."""
 
-    def __init__(
-        self, address: str, port: int, transport: str, user: str | None, local: str, local_port: int
-    ) -> None:
+    def __init__(self, address: str, port: int, transport: str, user: str | None, local: str, local_port: int) -> None:
         self.branch = "z9hG4bK" + secrets.token_hex(8)  # the cookie of RFC 3261 section 8.1.1.7
         self.call_id = f"{secrets.token_hex(12)}@{local}"
         parameter = ";transport=tcp" if transport == "tcp" else ""

@@ -148,9 +148,7 @@ class Phone:
         self.expires = 0
         return int(event["code"])
 
-    def call(
-        self, target: str, timeout: float | None = None, *, headers: Mapping[str, str] | None = None
-    ) -> Call:
+    def call(self, target: str, timeout: float | None = None, *, headers: Mapping[str, str] | None = None) -> Call:
         """Call a number ("6002" is sip:6002@domain) or a whole URI.
 
         Args:

@@ -146,9 +146,7 @@ class AgentAccount(pj.Account):  # type: ignore[misc]
     def onIncomingCall(self, prm: Any) -> None:
         call = AgentCall(self.agent, prm.callId)
         headers = parse_head(prm.rdata.wholeMsg)[1]
-        self.agent.emit(
-            {"event": "incoming", **call.describe(), "headers": headers, "source": prm.rdata.srcAddress}
-        )
+        self.agent.emit({"event": "incoming", **call.describe(), "headers": headers, "source": prm.rdata.srcAddress})
 
 
 class Agent:

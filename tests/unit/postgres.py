@@ -114,9 +114,7 @@ def _local_binaries() -> Path | None:
 def _version(folder: Path) -> int:
     if not all((folder / name).exists() for name in ("initdb", "postgres")):
         return 0
-    answer = subprocess.run(
-        [folder / "postgres", "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     match = re.search(r"(\d+)", answer)
     return int(match[1]) if match else 0
 
@@ -138,9 +136,7 @@ def _wait(server: Server, alive: subprocess.Popen[bytes] | None, log: Path | Non
 @contextmanager
 def _local(server: Server, binaries: Path) -> Iterator[None]:
     # PostgreSQL refuses to run as root; its package made a user for it.
-    as_user = (
-        ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
-    )
+    as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="sipstack-pg-"))
     try:
         secret, log = folder / "secret", folder / "log"
@@ -183,9 +179,7 @@ def _local(server: Server, binaries: Path) -> Iterator[None]:
 def _container(server: Server) -> Iterator[None]:
     known = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0
     if not known:
-        subprocess.run(
-            ["docker", "build", "-q", "-t", IMAGE, "-"], input=DOCKERFILE, check=True, capture_output=True
-        )
+        subprocess.run(["docker", "build", "-q", "-t", IMAGE, "-"], input=DOCKERFILE, check=True, capture_output=True)
     bins, data = "/usr/lib/postgresql/17/bin", "/tmp/data"
     settings = " ".join(f"--{s}" for s in (*OPTIONS, "listen_addresses=*", "unix_socket_directories="))
     script = (
@@ -197,9 +191,7 @@ def _container(server: Server) -> Iterator[None]:
     )
     run = ["docker", "run", "-d", "--rm", "-e", "SECRET", "-p", f"127.0.0.1:{server.port}:5432", IMAGE]
     environment = os.environ | {"SECRET": server.password}
-    answer = subprocess.run(
-        [*run, "sh", "-c", script], check=True, capture_output=True, text=True, env=environment
-    )
+    answer = subprocess.run([*run, "sh", "-c", script], check=True, capture_output=True, text=True, env=environment)
     container = answer.stdout.strip()
     try:
         _wait(server, None, None)

@@ -61,9 +61,7 @@ def test_both_hear_each_other_and_not_themselves(transport: str, tmp_path: Path)
         there.wait_state("disconnected")
 
 
-def test_a_silent_phone_is_heard_as_silence_with_its_packets(
-    pair: tuple[Phone, Phone], tmp_path: Path
-) -> None:
+def test_a_silent_phone_is_heard_as_silence_with_its_packets(pair: tuple[Phone, Phone], tmp_path: Path) -> None:
     with phone("mute", tmp_path, tone=None) as mute:
         here, there = connect(pair[0], mute)
         there.wait_hears(ANNA)

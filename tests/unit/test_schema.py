@@ -56,9 +56,7 @@ class Database:
         password = self.proxy_password if user == self.proxy else self.owner_password
         environment = os.environ | self.server.environment(user or self.owner, password, self.name)
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            ["bash", SCRIPT, folder], env=environment, stdout=pipe, stderr=pipe, text=True
-        )
+        return subprocess.Popen(["bash", SCRIPT, folder], env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def script(self, folder: Path = SQL, *, user: str | None = None) -> tuple[int, str]:
         """Exit code of the script, and what it says to the operator."""

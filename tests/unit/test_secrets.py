@@ -39,9 +39,7 @@ def test_a_generated_secret_stays_and_is_private(state: Path) -> None:
     assert modes(state) == {0o600}
 
 
-def test_the_environment_comes_first_and_leaves_the_stored_one(
-    state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_comes_first_and_leaves_the_stored_one(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = SecretStore(state).get("postgres_password")
     monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", AWKWARD)
     assert SecretStore(state).get("postgres_password") == AWKWARD

@@ -40,9 +40,7 @@ def users(count: int) -> list[Subscriber]:
     return [user(f"slot_{6001 + number}") for number in range(count)]
 
 
-def rows(
-    conn: Connection, columns: str = "username, domain, password, ha1, ha1b"
-) -> list[tuple[object, ...]]:
+def rows(conn: Connection, columns: str = "username, domain, password, ha1, ha1b") -> list[tuple[object, ...]]:
     return conn.execute(f"SELECT {columns} FROM subscriber ORDER BY domain, username").fetchall()
 
 
@@ -169,9 +167,7 @@ def test_deploys_at_the_same_time_wait_for_each_other(conn: Connection, server: 
     assert not any(change.changed or change.removed for change in changes)
 
 
-def test_a_writer_that_does_not_end_is_said(
-    conn: Connection, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_does_not_end_is_said(conn: Connection, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscribers, "LOCK_TIMEOUT_S", 0.2)
     with server.connect() as writer, writer.transaction():
         writer.execute("LOCK TABLE subscriber IN ROW EXCLUSIVE MODE")

@@ -25,9 +25,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 TEN_MB = 10_000_000
 RUN_LIMIT_S = 90
 
-needs_sshd = pytest.mark.skipif(
-    SSHD is None, reason="needs sshd: install the package openssh-server (it need not run)"
-)
+needs_sshd = pytest.mark.skipif(SSHD is None, reason="needs sshd: install the package openssh-server (it need not run)")
 
 
 @contextmanager
@@ -114,9 +112,7 @@ def service(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @contextmanager
-def through(
-    transport: paramiko.Transport, answer: Callable[[socket.socket], None]
-) -> Iterator[socket.socket]:
+def through(transport: paramiko.Transport, answer: Callable[[socket.socket], None]) -> Iterator[socket.socket]:
     """A connection through the tunnel to a server of its own."""
     with (
         service(answer) as port,
@@ -195,9 +191,7 @@ def test_afterwards_nothing_listens_and_no_thread_is_left(transport: paramiko.Tr
 
 def forwarding_threads() -> list[str]:
     names = ("_accept", "_send", "_receive")
-    return [
-        thread.name for thread in threading.enumerate() if any(f"({name})" in thread.name for name in names)
-    ]
+    return [thread.name for thread in threading.enumerate() if any(f"({name})" in thread.name for name in names)]
 
 
 @needs_sshd

@@ -1,0 +1,48 @@
+"""What pyinfra's command line does not refuse: a run that reaches no host, and one that goes on without some."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import click
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.inventory import Inventory
+from pyinfra.context import config, state
+
+from sipstack.paths import ROOT
+
+
+def guard() -> None:
+    """Called from config.py, which pyinfra executes before it reads the inventory. Raises PyinfraError."""
+    given = click.get_current_context().params
+    _refuse_missing_file(given["inventory"])
+    _refuse_no_hosts(given["inventory"])
+    if any(operation.endswith(".py") for operation in given["operations"]):
+        # A host that fails stops the others: what went wrong on one is not to be repeated on all.
+        config.FAIL_PERCENT = 0
+
+
+def _refuse_missing_file(inventory: str) -> None:
+    looks_like_file = inventory.endswith(".py") or ("/" in inventory and "@" not in inventory)
+    if not looks_like_file or Path(inventory).exists():
+        return
+    known = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "inventories").glob("*.py"))
+    close = difflib.get_close_matches(inventory, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+    raise PyinfraError(f"no inventory {inventory}: {hint}")
+
+
+def _refuse_no_hosts(name: str) -> None:
+    """Let the state refuse an inventory, or a --limit, that leaves no host: pyinfra would do nothing and exit 0."""
+    init = state.init
+
+    def checked(inventory: Inventory, settings: Any, initial_limit: list[Any] | None = None) -> None:
+        if not list(inventory):
+            raise PyinfraError(f"no hosts in {name}: write at least one into its groups")
+        if initial_limit == []:
+            names = ", ".join(host.name for host in inventory)
+            raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
+        init(inventory, settings, initial_limit=initial_limit)
+
+    # On this one State, not on its class: the command line makes exactly one.
+    state.init = checked  # type: ignore[method-assign,assignment]

@@ -1,0 +1,107 @@
+"""What outlives the proxy: bindings and calls, whether it is restarted or killed. Runs last."""
+
+import time
+
+import pytest
+
+from sipstack.lab.outside import Outside
+from tests.lab.system import System
+from tests.lab.test_calls import hear_each_other, phones, talk
+from tests.lab.wire import forget_bindings
+
+# The engine takes `docker kill` for an operator's wish and leaves the container down; this is a crash.
+CRASH = "kill -9 $(docker inspect -f '{{.State.Pid}}' vss-kamailio)"
+STOPS = {"restart": "docker restart vss-kamailio", "kill": CRASH}
+
+
+@pytest.fixture(autouse=True)
+def nobody_registered(system: System) -> None:
+    forget_bindings(system)
+
+
+def stop(system: System, how: str) -> None:
+    """End the proxy and wait until it is back, by itself after a crash."""
+    before = system.started_at()["vss-kamailio"]
+    script = f"{STOPS[how]}; until docker inspect -f '{{{{.State.StartedAt}}}}' vss-kamailio | grep -qv {before}; do sleep 0.1; done"
+    system.host.exec("sh", "-c", script, timeout=60)
+    wait_for_proxy(system)
+
+
+def wait_for_proxy(system: System) -> None:
+    script = "until docker exec vss-kamailio healthcheck; do sleep 0.2; done"
+    system.host.exec("sh", "-c", script, timeout=60)
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_bindings_survive(system: System, how: str) -> None:
+    with phones(system, 6001, 6002) as (anna, bert):
+        stop(system, how)
+        talk(anna, bert, "6002")[0].hangup()
+
+
+def test_bindings_behind_nat_survive(system: System) -> None:
+    with Outside(system.lab) as outside:
+        home = outside.behind_nat("home", "symmetric")
+        with phones(system, 6001) as (anna,), system.phone(6002, tone=880, exec_prefix=home.exec_prefix) as bert:
+            bert.register(check=True)
+            stop(system, "kill")
+            talk(anna, bert, "6002")[0].hangup()
+
+
+def test_a_tcp_phone_is_back_with_its_next_registration(system: System) -> None:
+    """Its connection ended with the proxy, and behind NAT nobody but the phone can make a new one."""
+    with phones(system, 6001) as (anna,), system.phone(6002, tone=880, transport="tcp") as bert:
+        bert.register(check=True)
+        stop(system, "kill")
+        call = anna.call("6002")
+        call.wait_state("disconnected", timeout=3)
+        assert call.code == 480
+        rows = system.sql(f"SELECT sip_code FROM missed_calls WHERE callid = '{call.call_id}'")
+        assert rows == [["480"]]
+        bert.register(check=True)
+        talk(anna, bert, "6002")[0].hangup()
+
+
+@pytest.mark.parametrize("ender", [0, 1], ids=["caller", "callee"])
+@pytest.mark.parametrize("how", STOPS)
+def test_a_call_survives(system: System, how: str, ender: int) -> None:
+    with phones(system, 6001, 6002) as (anna, bert):
+        start = time.monotonic()
+        sides = talk(anna, bert, "6002")
+        stop(system, how)
+        hear_each_other(*sides)
+        assert sides[ender].reinvite() == 200
+        hear_each_other(*sides)
+        sides[ender].hangup()
+        sides[1 - ender].wait_state("disconnected")
+        lasted = time.monotonic() - start
+        query = "SELECT duration, src_user, dst_user FROM acc_cdrs WHERE callid = "
+        ((duration, source, target),) = system.sql(f"{query}'{sides[0].call_id}'")
+    assert lasted - 2 <= float(duration) <= lasted
+    assert (source, target) == ("slot_6001", "slot_6002")
+    assert system.sql("SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)") == [["0", "0"]]
+
+
+def test_a_call_that_has_ended_does_not_come_back(system: System) -> None:
+    """Killed right after a BYE: else the call would be on record for hours."""
+    with phones(system, 6001, 6002) as (anna, bert):
+        sides = talk(anna, bert, "6002")
+        sides[0].hangup()
+        stop(system, "kill")
+    assert system.kamcmd("dialog.list").strip() == ""
+    assert system.sql("SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)") == [["0", "0"]]
+    assert len(system.sql(f"SELECT 1 FROM acc_cdrs WHERE callid = '{sides[0].call_id}'")) == 1
+
+
+def test_a_call_through_asterisk_survives(system: System) -> None:
+    with phones(system, 6001) as (anna,):
+        call = anna.call("9002", timeout=5)
+        call.wait_hears(440)
+        stop(system, "kill")
+        call.wait_hears(440)
+        call.hangup()
+        shown = system.host.exec(
+            "docker", "exec", "vss-asterisk", "asterisk", "-C", "/etc/asterisk/asterisk.conf", "-rx",
+            "core show channels count",
+        ).stdout  # fmt: skip
+        assert "0 active channels" in shown
