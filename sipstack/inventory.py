@@ -166,6 +166,8 @@ class Connections:
     def __init__(self, hosts: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         self._hosts = dict(hosts)
         self._used: set[str] = set()
+        # Hosts that did not answer once are not waited for again.
+        self._lost: dict[str, str] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="ssh-"))
 
     def __enter__(self) -> Self:
@@ -184,19 +186,24 @@ class Connections:
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command on a host, as root where the inventory says _sudo.
 
-        Raises OperatorError when SSH does not get there, or the command takes longer than `seconds`.
+        Raises OperatorError when SSH does not get there, or the command takes longer than `seconds`; from then on at
+        once for that host.
         """
         self._used.add(name)
+        if name in self._lost:
+            raise OperatorError(self._lost[name])
         if self._hosts[name].get("_sudo"):
             command = f"sudo -n sh -c {shlex.quote(command)}"
         argv = ["sh", "-c", command] if _is_local(name) else [*self._ssh(name), self._target(name), command]
         try:
             done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise OperatorError(f"{name}: no end of `{command}` within {seconds:g} s: look at the host") from None
+            self._lost[name] = f"{name}: no end of `{command}` within {seconds:g} s: look at the host"
+            raise OperatorError(self._lost[name]) from None
         if done.returncode == 255 and not _is_local(name):
             said = done.stderr.strip().splitlines() or ["no message"]
-            raise OperatorError(f"{name}: no SSH: {said[-1]}: check ssh_hostname, ssh_user and ssh_key")
+            self._lost[name] = f"{name}: no SSH: {said[-1]}: check ssh_hostname, ssh_user and ssh_key"
+            raise OperatorError(self._lost[name])
         return done
 
     def testinfra(self, name: str) -> Any:

@@ -11,7 +11,6 @@ def main(path: str) -> int:
     node = next((entry.node for entry in hosts if entry.node.provisions_database), None)
     if node is None:
         raise OperatorError(f"{path}: no host in group databases or proxies: there are no slots")
-    slots = node.slots()
-    generated = node.secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
-    write_csv((slot.number, slot.password or generated[slot.username]) for slot in slots)
+    probes = node.plan.probe_numbers()
+    write_csv((slot.number, slot.password or "") for slot in node.slots if slot.number not in probes)
     return 0

@@ -79,7 +79,7 @@ def _settings(inventory: Inventory) -> dict[str, Settings]:
     faults: dict[str, list[str]] = {}
     for host in inventory:
         try:
-            settings[host.name] = parse(host.data.dict())
+            settings[host.name] = parse(host.data.dict())  # type: ignore[no-untyped-call]
         except OperatorError as error:
             faults.setdefault(str(error), []).append(host.name)
     if faults:

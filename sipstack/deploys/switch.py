@@ -25,7 +25,7 @@ def put_in_force(release: Release) -> None:
 @deploy("Service")
 def role_up(role: str, release: Release) -> None:
     """The services of a role run and are healthy."""
-    for service in host.loop([s for s in release.services if KINDS[s.name].role == role]):
+    for service in host.loop([s for s in release.services if KINDS[s.name].role == role]):  # type: ignore[no-untyped-call]
         running = host.get_fact(Containers).get(service.container)
         present, in_force_now = host.get_fact(DeployedFiles), host.get_fact(ComposeInForce)
         reasons = why_restart(service, running, present, in_force_now)

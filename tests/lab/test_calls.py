@@ -9,7 +9,7 @@ import pytest
 from sipstack.probe.call import Call
 from sipstack.probe.phone import Phone
 from tests.lab.system import System
-from tests.lab.wire import DOMAIN, Wire
+from tests.lab.wire import DOMAIN, Wire, held
 
 Transport = Literal["udp", "tcp"]
 TONES = (440, 880)
@@ -103,11 +103,10 @@ def test_hold_and_resume_from_both_sides(system: System) -> None:
 def test_a_call_leaves_nothing_behind(system: System, ender: int) -> None:
     with phones(system, 6001, 6002) as (anna, bert):
         sides = talk(anna, bert, "6002")
-        assert system.sql("SELECT count(*) FROM dialog") == [["1"]]
+        assert held(system, sides[0].call_id) == (1, 1)
         sides[ender].hangup()
         sides[1 - ender].wait_state("disconnected")
-    assert system.sql("SELECT count(*) FROM dialog") == [["0"]]
-    assert system.sql("SELECT count(*) FROM dialog_vars") == [["0"]]
+    assert held(system, sides[0].call_id) == (0, 0)
 
 
 @pytest.mark.parametrize(("answer", "seen"), [(486, 486), (603, 603), (480, 480), (404, 404)])
@@ -139,7 +138,16 @@ def test_who_cannot_be_reached(system: System, target: str, code: int) -> None:
         call = anna.call(target)
         call.wait_state("disconnected")
         assert call.code == code
-    assert "dlg" not in system.kamcmd("dialog.list"), "the refused call is still held for a dialog"
+    assert held(system, call.call_id) == (0, 0)
+
+
+def test_a_tcp_phone_that_lost_its_power_is_told_at_once(system: System) -> None:
+    with phones(system, 6001) as (anna,), system.phone(6002, transport="tcp") as bert:
+        bert.register(check=True)
+        bert.kill()
+        call = anna.call("6002")
+        call.wait_state("disconnected", timeout=3)
+        assert call.code == 480
 
 
 def test_a_call_to_another_domain_is_not_relayed(system: System) -> None:

@@ -110,5 +110,6 @@ def test_asterisk_down_is_told_within_seconds(system: System) -> None:
 
 
 def wait_for_gateway(system: System) -> None:
-    script = "until docker exec vss-kamailio kamcmd dispatcher.list | grep -A1 127.0.0.1:5080 | grep -q 'FLAGS: AP'; do sleep 0.2; done"
+    listed = "docker exec vss-kamailio kamcmd dispatcher.list | grep -A1 127.0.0.1:5080"
+    script = f"until {listed} | grep -q 'FLAGS: AP'; do sleep 0.2; done"
     system.host.exec("sh", "-c", script, timeout=40)

@@ -114,6 +114,26 @@ def test_it_waits_for_the_database_and_says_so(standalone: Standalone) -> None:
     standalone.answers("probe-a")
 
 
+def test_a_stop_while_it_waits_needs_no_kill(standalone: Standalone) -> None:
+    standalone.start("probe-a", 5070, POSTGRES_DB="nowhere")
+    standalone.says("probe-a", r"waiting for PostgreSQL.*")
+    standalone.system.host.exec("docker", "stop", "probe-a", timeout=60)
+    assert standalone.exit_code("probe-a") == 143
+
+
+def test_a_stop_ends_every_process_by_itself(standalone: Standalone) -> None:
+    standalone.start("probe-a", 5070)
+    standalone.answers("probe-a")
+    standalone.system.host.exec("docker", "stop", "probe-a", timeout=60)
+    assert standalone.exit_code("probe-a") == 0
+
+
+def test_a_start_that_fails_says_why_and_ends(standalone: Standalone) -> None:
+    standalone.start("probe-a", 5070, SIP_ADDRESS="192.0.2.99")
+    assert standalone.exit_code("probe-a") not in (0, 137)
+    assert standalone.says("probe-a", r"Cannot assign requested address")
+
+
 def test_a_broken_configuration_is_refused(standalone: Standalone) -> None:
     host = standalone.system.host
     host.exec("sh", "-c", f"rm -rf /root/broken; cp -r {standalone.config} /root/broken; chmod -R a+rX /root/broken")

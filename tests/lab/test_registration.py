@@ -1,7 +1,6 @@
 """Who may register, with what, and what is kept of it."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -53,7 +52,7 @@ def test_an_unknown_user_is_refused_like_a_wrong_password(system: System, wire: 
             code, headers = wire.ask_as(user, password, "REGISTER", uri, user=user)
             codes.append(code)
             names.append(sorted(headers))
-    assert len(set(codes)) == 1, codes
+    assert set(codes) == {401}
     assert names[0] == names[2]
 
 
@@ -126,14 +125,3 @@ def test_a_changed_password_counts_at_once(system: System) -> None:
         system.sql(f"UPDATE subscriber SET ha1 = '{before}' WHERE username = 'slot_6006'")
     with system.phone(6006) as phone:
         assert phone.register() == 200
-
-
-def test_a_tcp_phone_that_is_gone_is_forgotten(system: System) -> None:
-    """Its next registration comes from another port: dead contacts would fill the slot's quota."""
-    with system.phone(6001, transport="tcp") as phone:
-        phone.register(check=True)
-        phone.kill()
-        deadline = time.monotonic() + 10
-        while bindings(system, 6001):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)

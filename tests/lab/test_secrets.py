@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from sipstack.paths import HOME, STATE
 from tests.lab.inventories import entry, pyinfra, write_inventory
 from tests.lab.system import System
 
-ODD = """p'a"s$HOME `s` #;w\\o\\\\rd {{x}} %s пароль"""
+# However a secret is quoted or escaped on its way into an output, this part of it stays as it is.
+MARK = "canary7351"
+ODD = f"""p'a"s$HOME `s` #;w\\o\\\\rd {{{{x}}}} %s {MARK} пароль"""
 NAMES = ("postgres_password", "postgres_owner_password", "auth_secret")
 
 
@@ -76,13 +77,13 @@ def test_any_characters_work_and_a_new_password_restarts_only_the_proxy(
     after = system.started_at()
     assert {name for name in after if after[name] != before[name]} == {"vss-kamailio"}
     assert "vss-kamailio restarts: etc/secrets.cfg changed; postgres_password changed" in output
-    assert "password of vss" in output
+    assert "role vss_owner: set password" in output and "role vss: set password" in output
     call_works(system)
     with system.phone(6100, password=f"{ODD}, slot") as phone:
         phone.register(check=True)
     processes = system.host.exec("cat", "/run/watch.txt").stdout
     assert "docker" in processes
-    assert not seen(output + processes, {*watched(system), ODD, *odd_secrets.values()})
+    assert not seen(output + processes, {*watched(system), MARK})
     assert "[sip1] Success" not in system.deploy(slots_csv=str(odd_slot))
     # Back to the generated ones.
     for name in NAMES:
@@ -92,18 +93,16 @@ def test_any_characters_work_and_a_new_password_restarts_only_the_proxy(
 
 
 @pytest.mark.parametrize(
-    "flags", [("--dry",), ("--dry", "-vvv", "--diff"), ("--dry", "--debug"), ("--debug-operations",), ("--debug-facts",),
-              ("--dry", "--json"), ("-y", "-vvv", "--diff", "--debug")], ids=" ".join
-)  # fmt: skip
+    "flags",
+    ["--dry", "--dry -vvv --diff", "--dry --debug", "--debug-operations", "--dry --json", "-y -vvv --diff --debug"],
+)
 def test_no_flag_of_pyinfra_shows_a_secret(
-    system: System, odd_secrets: dict[str, str], odd_slot: Path, flags: tuple[str, ...]
+    system: System, odd_secrets: dict[str, str], odd_slot: Path, flags: str
 ) -> None:
-    done = system.pyinfra("deploy.py", *flags, "--data", f"slots_csv={odd_slot}", "--data", "slots_ls=[8001]")
+    done = system.pyinfra("deploy.py", *flags.split(), "--data", f"slots_csv={odd_slot}", "--data", "slots_ls=[8001]")
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
-    assert not seen(output, {*watched(system), ODD, *odd_secrets.values()})
-    for escaped in (json.dumps(ODD), json.dumps(ODD, ensure_ascii=False), repr(ODD), shlex.quote(ODD)):
-        assert escaped[1:-1] not in output
+    assert not seen(output, {*watched(system), MARK})
 
 
 def test_no_secret_is_seen_on_the_host(system: System) -> None:
@@ -144,14 +143,16 @@ def test_a_database_of_ones_own(system: System, tmp_path: Path, monkeypatch: pyt
     for name, content in (
         ("admin_password", f"{ODD} postgres_admin_password"),
         ("etc/pg_hba.conf", hba),
-        ("etc/postgresql.conf", "data_directory='/var/lib/postgresql/data'\nhba_file='/etc/postgresql/vss/pg_hba.conf'\n"
+        ("etc/postgresql.conf",
+         "data_directory='/var/lib/postgresql/data'\nhba_file='/etc/postgresql/vss/pg_hba.conf'\n"
          "listen_addresses='*'\nport=5433\nunix_socket_directories='/tmp'\nmax_connections=300\n"),
     ):  # fmt: skip
         write = f"mkdir -p {folder}/etc; cat > {folder}/{name}; chmod -R a+rX {folder}; chmod a+x /root"
         system.host.exec("sh", "-c", write, stdin=content)
     system.host.exec(
-        "docker", "run", "-d", "--name", "own-postgres", "--network", "host", "-v", f"{folder}/etc:/etc/postgresql/vss:ro",
-        "-v", f"{folder}/admin_password:/run/secrets/admin_password:ro", "--tmpfs", "/tmp", image,
+        "docker", "run", "-d", "--name", "own-postgres", "--network", "host", "--tmpfs", "/tmp",
+        "-v", f"{folder}/etc:/etc/postgresql/vss:ro",
+        "-v", f"{folder}/admin_password:/run/secrets/admin_password:ro", image,
     )  # fmt: skip
     path = tmp_path / "own.py"
     write_inventory(path, entry(system.lab, system.host), groups=("media", "pbx", "proxies"))

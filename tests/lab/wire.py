@@ -104,14 +104,14 @@ class Wire:
     ) -> tuple[int, dict[str, str]]:
         """The same with digest credentials of `account`, after the challenge. `options` are those of `message`."""
         make = self.invite if method == "INVITE" else lambda uri, **o: self.message(method, uri, **o)
-        code, headers = self.ask(make(uri, cseq=1, **options), timeout)  # type: ignore[arg-type]
+        code, headers = self.ask(make(uri, cseq=1, **options), timeout)
         challenge = headers.get("www-authenticate") or headers.get("proxy-authenticate")
         if challenge is None:
             return code, headers
         name = "Authorization" if code == 401 else "Proxy-Authorization"
         credentials = f"{name}: {digest(challenge, account, password, method, uri)}"
         extra = (*options.pop("headers", ()), credentials)  # type: ignore[misc]
-        return self.ask(make(uri, cseq=2, headers=extra, **options), timeout)  # type: ignore[arg-type]
+        return self.ask(make(uri, cseq=2, headers=extra, **options), timeout)
 
     def register(self, user: str, password: str, **options: object) -> int:
         """Register this socket as the contact of a slot."""
@@ -128,6 +128,14 @@ class Wire:
                 return first, headers
         raise TimeoutError
 
+    def answer(self, request: dict[str, str], status: bytes, *, tag: bytes) -> None:
+        """Answer a request of `next_request`, with a To tag that may be no text."""
+        names = ("Via", "From", "Call-ID", "CSeq", "Record-Route")
+        lines = [f"{name}: {request[name.lower()]}".encode() for name in names if name.lower() in request]
+        lines += [f"To: {request['to']};tag=".encode() + tag, b"Content-Length: 0"]
+        lines.append(f"Contact: <sip:{self.contact}>".encode())
+        self.send(b"SIP/2.0 " + status + b"\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
+
     def _acknowledge(self, invite: bytes, reply: dict[str, str]) -> None:
         uri = invite.split(b" ", 2)[1].decode()
         lines = [f"ACK {uri} SIP/2.0", f"To: {reply['to']}", "Max-Forwards: 70", "Content-Length: 0"]
@@ -140,6 +148,14 @@ def forget_bindings(system: System) -> None:
     """Remove every binding, also those that a failed test has left."""
     for (user,) in system.sql("SELECT DISTINCT username FROM location"):
         system.kamcmd("ul.rm", "location", user)
+
+
+def held(system: System, call_id: str) -> tuple[int, int]:
+    """How many rows of a call there are in dialog, and in dialog_vars, where one holds its Call-ID."""
+    query = f"""SELECT (SELECT count(*) FROM dialog WHERE callid = '{call_id}'),
+                       (SELECT count(*) FROM dialog_vars WHERE dialog_value = '{call_id}')"""
+    ((dialogs, variables),) = system.sql(query)
+    return int(dialogs), int(variables)
 
 
 def digest(challenge: str, user: str, password: str, method: str, uri: str) -> str:

@@ -152,3 +152,10 @@ def test_unreachable_host() -> None:
     data = {"ssh_hostname": "127.0.0.1", "ssh_port": 1}
     with Connections([("lost", data)]) as connections, pytest.raises(OperatorError, match=r"lost: no SSH: .*refused"):
         connections.run("lost", "true")
+
+
+def test_a_lost_host_is_not_waited_for_again(local: Connections) -> None:
+    with pytest.raises(OperatorError, match="no end of `sleep 60`"):
+        local.run("@local", "sleep 60", seconds=0.1)
+    with pytest.raises(OperatorError, match="no end of `sleep 60`"):
+        local.run("@local", "true")

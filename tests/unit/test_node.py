@@ -38,7 +38,9 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Nodes:
             for group, members in groups.items()
         }
         inventory = Inventory((list(hosts.items()), {**defaults, **settings}), **named)  # type: ignore[no-untyped-call]
-        return dict(site.all_nodes(inventory))
+        made = site.all_nodes(inventory)
+        assert site.all_nodes(inventory) is made  # what the second host of a run gets
+        return dict(made)
 
     return make
 

@@ -37,8 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A run of other tests, which has no option for an inventory, leaves this folder alone."""
-    return None if hasattr(config.option, "inventory") else True
+    """A run of other tests, which has no inventory, leaves this folder alone."""
+    return None if DEPLOYMENT in config.stash else True
 
 
 def pytest_configure(config: pytest.Config) -> None:

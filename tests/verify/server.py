@@ -38,10 +38,14 @@ class Server:
         self.node = entry.node
         self._connections = connections
 
-    @cached_property
+    @property
     def host(self) -> Any:
-        """testinfra's host. The first command says in one line when SSH does not get there."""
+        """testinfra's host. OperatorError, in one line and soon, when SSH does not get there."""
         self.run("true")
+        return self._testinfra
+
+    @cached_property
+    def _testinfra(self) -> Any:
         return self._connections.testinfra(self.name)
 
     @property

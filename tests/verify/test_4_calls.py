@@ -36,7 +36,8 @@ class Calls:
             for slot, tone in zip(slots, TONES, strict=True)
         )
         for one in (self.first, self.second):
-            one.register(REGISTER_SECONDS, expires=120, check=True)
+            # What a frozen proxy takes in later, when the phone is gone, expires soon.
+            one.register(REGISTER_SECONDS, expires=max(60, proxy.node.settings.register_min_seconds), check=True)
 
     def internal(self) -> str:
         """One calls the other by number, both hear each other; the Call-ID."""
