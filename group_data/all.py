@@ -84,6 +84,10 @@ log_files = 5
 container_memory = ""
 container_cpus = 0.0
 
+# --- verification ------------------------------------------------------------------------------------
+# The demo Asterisk's echo service. With another number, any sound counts as proof.
+verify_external_number = "9002"
+
 # --- secrets -----------------------------------------------------------------------------------------
 # An age-encrypted TOML or JSON file with the operator's own secrets; empty: environment, or generated once.
 secrets_file = ""

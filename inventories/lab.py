@@ -2,12 +2,13 @@
 
 import json as _json
 import os as _os
-from pathlib import Path as _Path
 
 from pyinfra.api.exceptions import PyinfraError as _PyinfraError
 
+from sipstack.lab.state import LabState as _LabState
+
 _lab = _os.environ.get("SIPSTACK_LAB", "lab")
-_folder = _Path(__file__).resolve().parents[1] / ".state" / _lab
+_folder = _LabState(_lab).folder
 if not (_folder / "hosts.json").exists():
     raise _PyinfraError(f"no lab {_lab!r} is up; run `make demo` or `sipstack lab up --name {_lab}`")
 _known = _json.loads((_folder / "hosts.json").read_text())
@@ -19,7 +20,7 @@ def _group(name: str) -> list[tuple[str, dict[str, str]]]:
             host,
             {
                 "address": _known["hosts"][host],
-                "state": _lab,
+                "state": _folder.name,
                 "ssh_hostname": _known["hosts"][host],
                 "ssh_user": "root",
                 "ssh_key": str(_folder / "id_ed25519"),

@@ -100,6 +100,10 @@ class Settings(BaseModel):
     container_memory: str = Field(pattern=MEMORY, description="memory limit a container; empty: none")
     container_cpus: float = Field(ge=0, le=256, description="CPU limit a container; 0: none")
 
+    verify_external_number: str = Field(
+        pattern=r"^[+]?[0-9]{1,15}$", description="number that `make verify` calls to prove the way outside"
+    )
+
     secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
 
     @field_validator("rtpengines", "gateways")

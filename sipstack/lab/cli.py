@@ -3,8 +3,11 @@
 import argparse
 from typing import Any
 
+from sipstack.lab.engine import engine_answers
 from sipstack.lab.hosts import Lab
+from sipstack.lab.image import remove_images
 from sipstack.lab.shell import run
+from sipstack.paths import STATE
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,6 +20,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     up.set_defaults(func=_up)
     down = verbs.add_parser("down", help="remove the lab's hosts, disks, network and files")
     down.set_defaults(func=_down)
+    down.add_argument("--all", action="store_true", help="every lab, and the images that labs are made from")
     for verb in (up, down):
         verb.add_argument("--name", default="lab", metavar="LAB", help="which lab (default: lab)")
 
@@ -32,9 +36,23 @@ def _up(args: argparse.Namespace) -> int:
 
 
 def _down(args: argparse.Namespace) -> int:
-    Lab(args.name).down()
-    print(f"lab {args.name} is down")
+    names = _every_lab() if args.all else [args.name]
+    for name in names:
+        Lab(name).down()
+        print(f"lab {name} is down")
+    if args.all and engine_answers():
+        remove_images()
     return 0
+
+
+def _every_lab() -> list[str]:
+    """The labs that run, and those that left a folder."""
+    running: list[str] = []
+    if engine_answers():
+        label = ["--filter", "label=sipstack.lab", "--format", '{{.Label "sipstack.lab"}}']
+        running = run(["docker", "ps", "--all", *label]).stdout.split()
+    left = [folder.parent.name.removeprefix("lab-") for folder in STATE.glob("lab*/hosts.json")]
+    return sorted({*running, *left})
 
 
 def _status(args: Any) -> int:

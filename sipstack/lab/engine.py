@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sipstack.errors import OperatorError
 from sipstack.lab.shell import as_root, ensure_command, run
+from sipstack.paths import STATE
 
-STATE = Path(__file__).resolve().parents[2] / ".state"
 START_SECONDS = 60
 # Left by a machine that was cut off, these make dockerd refuse to start, or wait for a dead containerd.
 PID_FILES = {

@@ -21,3 +21,9 @@ def ensure_host_image() -> str:
         build = ["docker", "build", "--build-arg", f"BASE={base}", "--tag", tag, str(FOLDER)]
         run(build, timeout=BUILD_SECONDS)
     return tag
+
+
+def remove_images() -> None:
+    """Remove every image that labs were made from."""
+    if ours := run(["docker", "image", "ls", "--quiet", "sipstack-lab/*"]).stdout.split():
+        run(["docker", "image", "rm", "--force", *sorted(set(ours))])

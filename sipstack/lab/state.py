@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sipstack.lab.engine import STATE
 from sipstack.lab.shell import run
+from sipstack.paths import STATE
 
 FALLBACK_RESOLVERS = "/run/systemd/resolve/resolv.conf"
 
 
+def state_name(lab: str) -> str:
+    """The folder below `.state/` of a lab; never that of an inventory such as prod, whose secrets outlive every lab."""
+    return lab if lab == "lab" else f"lab-{lab}"
+
+
 class LabState:
-    """The folder `.state/<lab>/`, readable by its owner only."""
+    """The folder `.state/lab/`, or `.state/lab-<name>/` of another lab, readable by its owner only."""
 
     def __init__(self, lab: str) -> None:
-        self.folder = STATE / lab
+        self.folder = STATE / state_name(lab)
         self.key = self.folder / "id_ed25519"
         self.known_hosts = self.folder / "known_hosts"
         self.ssh_config = self.folder / "ssh_config"
@@ -81,15 +86,8 @@ class LabState:
         _write(self.ssh_config, "\n".join(blocks))
 
     def remove(self) -> None:
-        """Remove these files, and the folder if nothing else lies in it."""
-        for path in (self.key, self.key.with_suffix(".pub"), self.known_hosts, self.ssh_config,
-                     self.hosts_json, self.etc_hosts, self.resolv_conf):  # fmt: skip
-            if path.is_dir():  # the engine makes a folder of a mounted file that has vanished
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        if self.folder.exists() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """Remove the folder, with what was generated for the hosts that are gone."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,10 +15,10 @@ from sipstack.paths import HOME, ROOT
 
 # The limit is for a registry that swallows packets instead of refusing.
 _PULL = "timeout 120 docker pull -q {image}"
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q"
 _BOOTSTRAP = (
-    "{{ command -v mmdebstrap >/dev/null || {{ apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any update -q && "
-    "DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 install -yq --no-install-recommends mmdebstrap; "
-    "}}; }} && "
+    f"{{{{ command -v mmdebstrap >/dev/null || {{{{ {_APT} update && {_APT} install -y --no-install-recommends "
+    "mmdebstrap; }}; }} && "
     "set -o pipefail && mmdebstrap --variant=minbase --quiet trixie - | docker import - {image}"
 )
 # What `docker save` made is loaded; a plain root file system is imported.

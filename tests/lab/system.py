@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sipstack.lab.hosts import Lab
 from sipstack.lab.machine import LabHost
-from sipstack.paths import ROOT, STATE
+from sipstack.paths import ROOT
 from sipstack.probe.phone import Phone
 
 
@@ -39,7 +38,7 @@ class System:
 
     def password(self, number: int) -> str:
         """The generated password of a slot."""
-        passwords: dict[str, str] = json.loads((STATE / self.lab.name / "slots.json").read_text())
+        passwords: dict[str, str] = json.loads((self.lab.state.folder / "slots.json").read_text())
         return passwords[f"slot_{number}"]
 
     def phone(self, number: int, **options: Any) -> Phone:
@@ -49,7 +48,7 @@ class System:
 
     def sql(self, query: str) -> list[list[str]]:
         """Rows of a query, as the superuser, on the host itself."""
-        secrets = json.loads((STATE / self.lab.name / "secrets.json").read_text())
+        secrets = json.loads((self.lab.state.folder / "secrets.json").read_text())
         done = self.host.exec(
             "docker", "exec", "-i", "-e", f"PGPASSWORD={secrets['postgres_admin_password']}", "vss-postgres",
             "psql", "-h", "127.0.0.1", "-U", "postgres", "-d", "vss_db", "-AtF", "\t", "-c", query,
@@ -75,6 +74,3 @@ class System:
     def down(self) -> None:
         """Remove the lab and what was generated for it."""
         self.lab.down()
-        for name in ("secrets.json", "slots.json"):
-            with suppress(FileNotFoundError):
-                (STATE / self.lab.name / name).unlink()

@@ -9,7 +9,6 @@ from contextlib import suppress
 import pytest
 
 from sipstack.errors import OperatorError
-from sipstack.paths import STATE
 from tests.lab.system import System
 
 NASTY = "пароль '\"$#;\\ : end"
@@ -21,7 +20,7 @@ class Standalone:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        secrets = json.loads((STATE / system.lab.name / "secrets.json").read_text())
+        secrets = json.loads((system.lab.state.folder / "secrets.json").read_text())
         self.admin = secrets["postgres_admin_password"]
         self.image = self._inspect("{{.Config.Image}}")
         self.config = self._inspect('{{range .Mounts}}{{if eq .Destination "/etc/kamailio"}}{{.Source}}{{end}}{{end}}')
@@ -137,14 +136,19 @@ def test_a_start_that_fails_says_why_and_ends(standalone: Standalone) -> None:
 def test_a_broken_configuration_is_refused(standalone: Standalone) -> None:
     host = standalone.system.host
     host.exec("sh", "-c", f"rm -rf /root/broken; cp -r {standalone.config} /root/broken; chmod -R a+rX /root/broken")
-    host.exec("sh", "-c", "chown -R 5060 /root/broken; chmod 0711 /root; echo 'route[X] { nonsense(' >>/root/broken/kamailio.cfg")
+    host.exec(
+        "sh",
+        "-c",
+        "chown -R 5060 /root/broken; chmod 0711 /root; echo 'route[X] { nonsense(' >>/root/broken/kamailio.cfg",
+    )
     standalone.start("probe-a", 5070, config="/root/broken")
     assert standalone.exit_code("probe-a") == 1
     assert standalone.says("probe-a", r"the configuration has errors")
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("KAMAILIO_DEBUG", "5"), ("KAMAILIO_CHILDREN", "none"), ("POSTGRES_PASSWORD_FILE", "/nowhere")]
+    ("setting", "value"),
+    [("KAMAILIO_DEBUG", "5"), ("KAMAILIO_CHILDREN", "none"), ("POSTGRES_PASSWORD_FILE", "/nowhere")],
 )
 def test_a_wrong_variable_is_named(standalone: Standalone, setting: str, value: str) -> None:
     standalone.start("probe-a", 5070, **{setting: value})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipstack.paths import HOME, STATE
+from sipstack.paths import HOME
 from tests.lab.inventories import entry, pyinfra, write_inventory
 from tests.lab.system import System
 
@@ -53,8 +53,8 @@ def call_works(system: System) -> None:
 
 def watched(system: System) -> set[str]:
     """Every secret of this system, and every HA1: none of them is to be seen anywhere."""
-    slots = json.loads((STATE / system.lab.name / "slots.json").read_text())
-    secrets = json.loads((STATE / system.lab.name / "secrets.json").read_text())
+    slots = json.loads((system.lab.state.folder / "slots.json").read_text())
+    secrets = json.loads((system.lab.state.folder / "secrets.json").read_text())
     ha1 = [hashlib.md5(f"{user}:vss.internal:{word}".encode()).hexdigest() for user, word in slots.items()]
     return {*slots.values(), *secrets.values(), *ha1}
 

@@ -106,3 +106,22 @@ def test_a_call_through_asterisk_survives(system: System) -> None:
             "core show channels count",
         ).stdout  # fmt: skip
         assert "0 active channels" in shown
+
+
+def test_rtpengine_that_comes_back_is_used_at_once(system: System) -> None:
+    """Every worker has met its absence; none may go on refusing calls because of that."""
+    with phones(system, 6001) as (anna,):
+        system.host.exec("docker", "stop", "vss-rtpengine")
+        try:
+            for _ in range(12):
+                call = anna.call("9002")
+                call.wait_state("disconnected", timeout=3)
+                assert call.code == 503
+        finally:
+            system.host.exec("docker", "start", "vss-rtpengine")
+        script = "until [ $(docker inspect -f '{{.State.Health.Status}}' vss-rtpengine) = healthy ]; do sleep 0.2; done"
+        system.host.exec("sh", "-c", script, timeout=60)
+        for _ in range(12):
+            call = anna.call("9002", timeout=5)
+            call.wait_hears(440)
+            call.hangup()

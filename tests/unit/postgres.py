@@ -25,7 +25,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 OLDEST = 15  # first release whose schema public is closed to PUBLIC by default, as in the deployed 17
-IMAGE = "sipstack-test-postgres:17"
+IMAGE = "sipstack-lab/test-postgres:17"
 DOCKERFILE = b"""FROM debian:trixie-slim
 RUN apt-get update && apt-get install -y --no-install-recommends postgresql-17 && rm -rf /var/lib/apt/lists/*
 USER postgres

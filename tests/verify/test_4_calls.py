@@ -77,7 +77,7 @@ def phone(proxy: Server, user: str, password: str, tone: int) -> Phone:
 
 def outside_number(proxy: Server) -> str:
     """The number that proves the outside: Asterisk's echo service, or the operator's own."""
-    return str(getattr(proxy.node.settings, "verify_external_number", ECHO))
+    return proxy.node.settings.verify_external_number
 
 
 @pytest.fixture(scope="module")
