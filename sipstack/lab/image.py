@@ -25,5 +25,6 @@ def ensure_host_image() -> str:
 
 def remove_images() -> None:
     """Remove every image that labs were made from."""
-    if ours := run(["docker", "image", "ls", "--quiet", "sipstack-lab/*"]).stdout.split():
-        run(["docker", "image", "rm", "--force", *sorted(set(ours))])
+    # By tag, not by id: an image that something else uses too only loses our name.
+    if ours := run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "sipstack-lab/*"]).stdout.split():
+        run(["docker", "image", "rm", *ours])
