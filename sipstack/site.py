@@ -11,11 +11,13 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack.errors import OperatorError
 from sipstack.facts.system import PrimaryAddress
-from sipstack.node import ROLES, Member, Node, check_topology
+from sipstack.node import ROLES, Member, Node
+from sipstack.numbering import NumberingPlan, Slot
 from sipstack.paths import ROOT, STATE
 from sipstack.secrets import SecretStore
 from sipstack.settings import Settings, parse
-from sipstack.slots import NumberingPlan, Slot, all_slots, probe_slots
+from sipstack.slots import all_slots, probe_slots
+from sipstack.topology import check_topology
 
 # Hosts are prepared side by side; what is the same for all of them is worked out by the first.
 _lock = Lock()

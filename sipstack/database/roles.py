@@ -6,18 +6,13 @@ are needed, `difference` and `grant_difference` only name them.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import re
-import stringprep
-import unicodedata
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from sipstack.database.scram import password_matches
 from sipstack.errors import OperatorError
 
 Connection = psycopg.Connection[TupleRow]
@@ -137,7 +132,7 @@ def _role(conn: Connection, role: str, password: str) -> list[Step]:
         steps.append(Step(f"create role {role}", sql.SQL("CREATE ROLE {} LOGIN").format(name)))
     elif not row[0]:
         steps.append(Step(f"role {role}: may log in", sql.SQL("ALTER ROLE {} LOGIN").format(name)))
-    if row is None or not _password_matches(row[1], password):
+    if row is None or not password_matches(row[1], password):
         # libpq makes the verifier here, so the statement, which servers log, does not hold the password.
         verifier = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
         alter = sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(verifier))
@@ -251,48 +246,3 @@ def _privileges(conn: Connection, proxy: str) -> dict[str, set[str]]:
 
 def _exists(conn: Connection, role: str) -> bool:
     return conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone() is not None
-
-
-def _password_matches(verifier: str | None, password: str) -> bool:
-    """Whether `verifier` (pg_authid.rolpassword) was made from `password`. False for MD5 and for none.
-
-    RFC 5802 section 3: StoredKey = H(HMAC(Hi(Normalize(password), salt, i), "Client Key")); PostgreSQL writes
-    SCRAM-SHA-256$i:salt$StoredKey:ServerKey.
-    """
-    parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):.+", verifier or "")
-    if parts is None:
-        return False
-    salted = hashlib.pbkdf2_hmac("sha256", _saslprep(password).encode(), base64.b64decode(parts[2]), int(parts[1]))
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    return hmac.compare_digest(stored, base64.b64decode(parts[3]))
-
-
-def _saslprep(password: str) -> str:
-    """RFC 4013 as PostgreSQL does it: what the profile forbids is used unchanged instead of refused."""
-    # U+200B is in both tables; PostgreSQL looks for spaces first.
-    spaced = "".join(" " if stringprep.in_table_c12(char) else char for char in password)
-    mapped = "".join(char for char in spaced if not stringprep.in_table_b1(char))
-    prepared = unicodedata.normalize("NFKC", mapped)
-    forbidden = any(_saslprep_forbids(char) for char in prepared)
-    right_to_left = [stringprep.in_table_d1(char) for char in prepared]
-    mixed = any(right_to_left) and (
-        not (right_to_left[0] and right_to_left[-1]) or any(stringprep.in_table_d2(char) for char in prepared)
-    )
-    return password if not prepared or forbidden or mixed else prepared
-
-
-def _saslprep_forbids(char: str) -> bool:
-    """RFC 4013 section 2.3 (control, private, non-character, surrogate, and so on) and 2.5 (unassigned)."""
-    tables = (
-        stringprep.in_table_a1,
-        stringprep.in_table_c12,
-        stringprep.in_table_c21_c22,
-        stringprep.in_table_c3,
-        stringprep.in_table_c4,
-        stringprep.in_table_c5,
-        stringprep.in_table_c6,
-        stringprep.in_table_c7,
-        stringprep.in_table_c8,
-        stringprep.in_table_c9,
-    )
-    return any(inside(char) for inside in tables)

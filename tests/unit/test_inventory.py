@@ -10,7 +10,8 @@ import pytest
 
 from sipstack import inventory, site
 from sipstack.errors import OperatorError
-from sipstack.inventory import Connections, load
+from sipstack.inventory import load
+from sipstack.ssh import Connections
 
 # Every host is also in the group that is named like the file, and secrets lie under `state`.
 TWO_HOSTS = """

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from sipstack.errors import OperatorError
+from sipstack.numbering import NumberingPlan
 from sipstack.secrets import write_csv
-from sipstack.slots import NumberingPlan, all_slots, expand, load_csv, probe_slots
+from sipstack.slots import all_slots, expand, probe_slots
+from sipstack.slots_csv import load_csv
 
 PLAN = NumberingPlan.parse({"AUTO": "6001-6999, 600000-699999", "MF": "7001-7999", "LS": "8001-8999"})
 

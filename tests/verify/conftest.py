@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sipstack.errors import OperatorError
-from sipstack.inventory import Connections, Inventory, load
+from sipstack.inventory import Inventory, load
 from sipstack.node import LOOPBACK
+from sipstack.ssh import Connections
 from tests.verify.blame import LOG_LINES, advice, describe, suspects
 from tests.verify.server import Part, Server
 

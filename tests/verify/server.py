@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sipstack.inventory import Connections, Entry
+from sipstack.inventory import Entry
 from sipstack.services import KINDS
+from sipstack.ssh import Connections
 
 # PostgreSQL must not hold a check up: each of these is one look at a few rows. Seconds, milliseconds.
 _PSQL_ENVIRONMENT = "PGCONNECT_TIMEOUT=5 PGOPTIONS='-c statement_timeout=5000'"
