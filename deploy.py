@@ -9,8 +9,8 @@ from sipstack.deploys.switch import database, put_in_force, role_up
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
-preflight(node)
-release = services.release(node)
+machine = preflight(node)
+release = services.release(node, machine)
 
 # Prepare: touches nothing that serves calls.
 engine(node)

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, Node
 from sipstack.paths import COMPOSE_FILE, HOME, ROOT
@@ -74,11 +75,11 @@ class _Kind:
     volumes: tuple[str, ...] = ()
 
 
-def release(node: Node) -> Release:
+def release(node: Node, machine: Machine) -> Release:
     """What this host is to run."""
     kinds = {name: kind for name, kind in KINDS.items() if node.has(kind.role)}
     images = all_images(node.settings)
-    services = tuple(_service(node, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
+    services = tuple(_service(node, machine, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
     text = _render(
         "compose/docker-compose.vss-demiurge.yml.j2",
         home=HOME,
@@ -90,7 +91,7 @@ def release(node: Node) -> Release:
     return Release(services, HostFile(f"{HOME}/releases/{name}/{COMPOSE_FILE}", text))
 
 
-def _service(node: Node, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:
+def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:
     files = kind.files(node)
     config = f"{HOME}/config/{name}/{_seal(node, repr(sorted(files.items())))}"
 
@@ -98,6 +99,7 @@ def _service(node: Node, name: str, kind: _Kind, image: Image, present: list[str
         return _render(
             f"compose/{name}.yml.j2",
             node=node,
+            machine=machine,
             settings=node.settings,
             name=name,
             image=image.tag,

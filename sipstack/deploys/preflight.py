@@ -21,11 +21,13 @@ SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
 _lock = Lock()
 
 
-def preflight(node: Node) -> None:
-    """Raises DeployError with everything that is in the way, a line for each host of this run, not only this one."""
+def preflight(node: Node) -> Machine:
+    """What this host is. Raises DeployError with everything that is in the way, a line for each host of the run."""
     with _lock:
         if refusals := _refusals(host.inventory):
             raise DeployError("\n".join(refusals))
+    machine: Machine = host.get_fact(MachineFact)
+    return machine
 
 
 @cache

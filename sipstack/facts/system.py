@@ -46,6 +46,11 @@ class Machine:
     # Processes of our own containers: a port that one of them holds is not taken.
     own_pids: set[int] = field(default_factory=set)
 
+    @property
+    def asks_health_while_starting(self) -> bool:
+        """Whether its engine knows healthcheck.start_interval (Docker 25); Debian 13's, where none is yet, does."""
+        return not self.docker or int(self.docker.partition(".")[0]) >= 25
+
 
 class MachineFact(FactBase[Machine]):
     """All that the preflight asks, in one round trip."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sipstack.facts.engine import Container, FileState
+from sipstack.facts.system import Machine
 from sipstack.node import Member, Node
 from sipstack.operations.release import edited, reads_other, why_restart
 from sipstack.paths import HOME, ROOT
@@ -31,7 +32,7 @@ def releases(tmp_path: Path) -> Releases:
         settings = parse({**defaults, **changes})
         me = Member("one", "192.0.2.1", ROLES)
         store = SecretStore(tmp_path / "state")
-        return release(Node(me, (me,), settings, store, numbering_plan(settings), ()))
+        return release(Node(me, (me,), settings, store, numbering_plan(settings), ()), Machine())
 
     return make
 
