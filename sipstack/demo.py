@@ -1,15 +1,14 @@
 """`make demo`: a fresh host on this machine, deployed by the command operators use, and proved with calls."""
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from sipstack import verify
+from sipstack import inventory, verify
 from sipstack.errors import OperatorError
 from sipstack.lab.hosts import Lab
-from sipstack.paths import COMPOSE_FILE, HOME, ROOT, STATE
+from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 
 INVENTORY = "inventories/lab.py"
 
@@ -32,14 +31,18 @@ def run() -> int:
 
 
 def _what_now(address: str, seconds: float) -> str:
-    passwords = json.loads((STATE / "lab" / "slots.json").read_text())
+    node = inventory.load(INVENTORY).hosts[0].node
+    settings = node.settings
+    probes = node.plan.probe_numbers()
+    one, other, *_ = (slot for slot in node.slots if slot.number not in probes)
     return f"""
 A SIP service runs on sip1, {address}. It took {seconds:.0f} s to deploy and prove it.
 
-  phones       slots 6001-6010, 7001-7020, 8001-8010; SIP server {address}, port 5060, UDP or TCP, domain vss.internal
-               slot_6001 has the password {passwords["slot_6001"]}
-               slot_6002 has the password {passwords["slot_6002"]} (all: .state/lab/slots.json)
-  call         6002 another slot   9002 echo   9004 the time   +1234567890 the far end, which answers with a tone
+  phones       SIP server {address}, port {settings.sip_port}, UDP or TCP, domain {settings.sip_domain}
+               user {one.username}, password {one.password}
+               user {other.username}, password {other.password}
+               all {len(node.slots) - 2} slots: .venv/bin/sipstack passwords {INVENTORY}
+  call         {other.number} another slot   9002 echo   9004 the time   +1234567890 the far end, a tone
   look inside  ssh -F .state/lab/ssh_config sip1
                docker compose -f {HOME}/{COMPOSE_FILE} ps
                docker exec vss-kamailio kamcmd ul.show

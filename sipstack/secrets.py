@@ -65,6 +65,8 @@ class SecretStore:
         self._directory = directory
         self._secrets_file = secrets_file
         self._decrypted: dict[str, str] | None = None
+        # From the environment, in this run.
+        self._given: dict[str, str] = {}
         with _operator_errors(directory):
             directory.parent.mkdir(parents=True, exist_ok=True)
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -76,8 +78,8 @@ class SecretStore:
     def get(self, name: str, generate: Callable[[], str] | None = generate_secret) -> str:
         """The secret called `name` (lower case letters, digits, `_`).
 
-        In this order: environment variable SIPSTACK_SECRET_<NAME>, the age-encrypted file, the value that was
-        generated before, a new one from `generate`, which is kept. generate=None: only the operator can know
+        In this order: environment variable SIPSTACK_SECRET_<NAME>, the age-encrypted file, the value that is
+        kept (see `remember`), a new one from `generate`, which is kept. generate=None: only the operator can know
         it, so a missing one is an error.
         Raises OperatorError for a missing or unusable secret and for a state file that cannot be trusted.
         """
@@ -85,7 +87,8 @@ class SecretStore:
             raise ValueError(f"not a name of a secret: {name!r}")
         variable = ENVIRONMENT_PREFIX + name.upper()
         if (given := os.environ.get(variable)) is not None:
-            return _checked(f"environment variable {variable}", given)
+            self._given[name] = _checked(f"environment variable {variable}", given)
+            return given
         if (given := self._from_age().get(name)) is not None:
             return _checked(f"{self._secrets_file}: {name}", given)
         if generate is None:
@@ -94,6 +97,16 @@ class SecretStore:
                 raise OperatorError(f"secret {name} is missing: set the environment variable {variable}")
             return stored
         return self._kept("secrets.json", [name], generate)[name]
+
+    def forgotten(self) -> list[str]:
+        """Names of the secrets that the environment gave in this run and that are not kept yet."""
+        stored = self._read("secrets.json")
+        return sorted(name for name, value in self._given.items() if stored.get(name) != value)
+
+    def remember(self) -> None:
+        """Keep what the environment gave: a run without it must not take the system back to an older secret."""
+        with self._lock():
+            self._write("secrets.json", {**self._read("secrets.json"), **self._given})
 
     def slot_passwords(self, usernames: Iterable[str]) -> dict[str, str]:
         """A password for each username, generated for those who have none yet.
@@ -113,8 +126,7 @@ class SecretStore:
                 missing = [name for name in names if name not in stored]
                 stored.update((name, _checked(name, generate())) for name in missing)
                 if missing:
-                    text = json.dumps(stored, ensure_ascii=False, indent=0, sort_keys=True)
-                    _write_private(self._directory / file_name, text)
+                    self._write(file_name, stored)
         return {name: stored[name] for name in names}
 
     @contextmanager
@@ -127,6 +139,9 @@ class SecretStore:
             yield
         finally:
             os.close(descriptor)
+
+    def _write(self, file_name: str, content: dict[str, str]) -> None:
+        _write_private(self._directory / file_name, json.dumps(content, ensure_ascii=False, indent=0, sort_keys=True))
 
     def _read(self, file_name: str) -> dict[str, str]:
         path = self._directory / file_name

@@ -30,6 +30,7 @@ NAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,188}[A-Za-z0-9])?$"
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 OPTIONAL_IDENTIFIER = r"^([a-z_][a-z0-9_]{0,62})?$"
 IMAGE = r"^[a-z0-9][a-z0-9._/:-]*$"
+TELEPHONE_NUMBER = r"^[+]?[0-9]{1,15}$"
 MEMORY = r"^([1-9][0-9]*[kmg])?$"
 # A pattern of numbers is written into Kamailio's configuration between double quotes, and is read there as a POSIX
 # extended expression (regcomp(3)): neither quotes, backslashes nor Python's (?...) have a place in it.
@@ -101,7 +102,7 @@ class Settings(BaseModel):
     container_cpus: float = Field(ge=0, le=256, description="CPU limit a container; 0: none")
 
     verify_external_number: str = Field(
-        pattern=r"^[+]?[0-9]{1,15}$", description="number that `make verify` calls to prove the way outside"
+        pattern=TELEPHONE_NUMBER, description="number that `make verify` calls to prove the way outside"
     )
 
     secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
@@ -171,6 +172,10 @@ class Settings(BaseModel):
             for key in ("sip_port", "rtpengine_port", "asterisk_port"):
                 if getattr(self, low) <= getattr(self, key) <= getattr(self, high):
                     raise ValueError(f"{key} is {getattr(self, key)}, which {low}-{high} contains: move one of them")
+        ports = {key: getattr(self, key) for key in ("sip_port", "rtpengine_port", "asterisk_port", "postgres_port")}
+        for key, port in ports.items():
+            if list(ports.values()).count(port) > 1:
+                raise ValueError(f"{key} is {port}, and so is another port: give each service a port of its own")
         people = (self.postgres_user, self.postgres_owner, self.postgres_admin)
         if len(set(people)) < len(people):
             raise ValueError("postgres_user, postgres_owner and postgres_admin must differ: rename one of them")
@@ -272,6 +277,7 @@ _PATTERN_WORDS = {
     IDENTIFIER: "write small letters, digits and _, a letter first",
     OPTIONAL_IDENTIFIER: "write small letters, digits and _, a letter first, or nothing",
     IMAGE: "write the name of an image, such as debian:trixie-slim",
+    TELEPHONE_NUMBER: "write a number to call, such as '9002', in quotes",
     MEMORY: "write an amount of memory, such as '512m' or '1g', or nothing",
 }
 _TYPE_WORDS = {

@@ -64,6 +64,10 @@ def _check_roles(members: Sequence[Member], settings: Settings) -> None:
         raise OperatorError(
             f"postgres_host is {settings.postgres_host} and group databases has {databases[0]}: keep one of the two"
         )
+    proxies = [member.name for member in members if "proxies" in member.roles]
+    if len(proxies) > 1:
+        # Each would know only the phones that registered at itself.
+        raise OperatorError(f"group proxies has {', '.join(proxies)}: only one is supported, keep one")
     roles = {role for member in members for role in member.roles}
     if "proxies" not in roles:
         raise OperatorError("no host in group proxies: add one, nothing serves phones without it")

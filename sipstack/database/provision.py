@@ -145,12 +145,13 @@ def on_every_proxy(host: Host, command: str) -> None:
     for proxy in host.state.inventory:
         if "proxies" not in proxy.groups:
             continue
-        unless_absent = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || "
+        # One that is not up yet reads everything when it starts.
+        unless_up = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$' --filter health=healthy)\" ] || "
         try:
             if not proxy.connected:
                 proxy.connect(reason="to make it forget what changed", raise_exceptions=True)
             done, output = proxy.run_shell_command(
-                f"{unless_absent}docker exec vss-kamailio {command}", **_privileges(proxy)
+                f"{unless_up}docker exec vss-kamailio {command}", **_privileges(proxy)
             )
         except (PyinfraError, OSError, SSHException) as error:
             by_hand = f"run `docker exec vss-kamailio {command}` there"

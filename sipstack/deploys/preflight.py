@@ -55,8 +55,14 @@ def _tags(node: Node) -> set[str]:
 def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
     """What is wrong with the machine itself. builds: images are going to be made on it."""
     faults = []
+    if not machine.iproute2:
+        faults.append("ss and ip are missing: apt-get install iproute2")
     has_engine = bool(machine.docker and machine.compose)
-    if not has_engine and (machine.system, machine.version) != ("debian", "13"):
+    if machine.foreign_docker and not has_engine:
+        # Debian's packages would push it aside, with everything that it runs.
+        lacks = "has no compose plugin: install it" if machine.docker else "does not answer: start it"
+        faults.append(f"Docker is installed, but {lacks}")
+    elif not has_engine and (machine.system, machine.version) != ("debian", "13"):
         found = f"{machine.system} {machine.version}".strip() or "an unknown system"
         faults.append(f"{found} is not supported: use {SUPPORTED}")
     # Images are what takes the room; a host that has them is not refused for what has filled up since.

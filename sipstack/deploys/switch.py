@@ -8,7 +8,7 @@ from sipstack.database.provision import PARTS
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
-from sipstack.operations.database import part_in_place
+from sipstack.operations.database import part_in_place, secrets_kept
 from sipstack.operations.release import in_force, service_up, why_restart
 from sipstack.services import KINDS, Release
 
@@ -38,6 +38,7 @@ def role_up(role: str, release: Release) -> None:
 @deploy("Database")
 def database(node: Node) -> None:
     """Roles, schema, gateways and subscribers, through the one host that reaches the database for all."""
+    secrets_kept(name="Secrets from the environment are kept", node=node)
     known = node.database.external or _serves("vss-postgres")
     for part in PARTS:
         try:

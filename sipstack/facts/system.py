@@ -40,6 +40,9 @@ class Machine:
     uid: int = -1
     docker: str = ""
     compose: str = ""
+    # A Docker that did not come from Debian, whether it runs or not.
+    foreign_docker: bool = False
+    iproute2: bool = True
     clock_synchronised: bool = True
     disk_free_gb: int = 0
     listeners: list[Listener] = field(default_factory=list)
@@ -73,8 +76,10 @@ class MachineFact(FactBase[Machine]):
                 machine.own_pids.add(int(value))
             elif key in ("uid", "disk_free_gb"):
                 setattr(machine, key, int(value or -1))
+            elif key in ("foreign_docker", "iproute2"):
+                setattr(machine, key, value == "yes")
             elif key == "clock_synchronised":
-                machine.clock_synchronised = value != "no"
+                machine.clock_synchronised = value == "yes"
             elif key in ("system", "version", "docker", "compose"):
                 setattr(machine, key, value)
         return machine
@@ -86,6 +91,9 @@ _SCRIPT = r"""
 echo "docker=$(docker version -f '{{.Server.Version}}' 2>/dev/null)"
 echo "compose=$(docker compose version --short 2>/dev/null)"
 echo "clock_synchronised=$(timedatectl show -p NTPSynchronized --value 2>/dev/null)"
+command -v dockerd >/dev/null && ! dpkg-query -W -f='${Status}' docker.io 2>/dev/null | grep -q 'ok installed' &&
+    echo foreign_docker=yes
+command -v ss >/dev/null && command -v ip >/dev/null || echo iproute2=no
 d=/var/lib/docker; [ -d $d ] || d=/var/lib
 echo "disk_free_gb=$(df -BG --output=avail $d | tail -n 1 | tr -dc 0-9)"
 ss -Hlntup 2>/dev/null | sed 's/^/listen=/'

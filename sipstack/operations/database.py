@@ -1,8 +1,9 @@
-"""The content of the database as operations."""
+"""The content of the database as operations, and the secrets that open it."""
 
 from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -23,3 +24,19 @@ def part_in_place(part: Part, node: Node, difference: list[str] | None) -> Gener
         host.noop(f"{part.title}: nothing to do")
         return
     yield Call(part.apply, node)
+
+
+@operation()
+def secrets_kept(node: Node) -> Generator[PyinfraCommand, None, None]:
+    """The secrets that the environment gave are kept on the operator's side, for the runs that come without it.
+
+    + node: any host of the inventory; they share their secrets
+    """
+    if not node.secrets.forgotten():
+        host.noop("every secret is kept")
+        return
+    yield Call(_keep_secrets, node)
+
+
+def _keep_secrets(host: Host, node: Node) -> None:
+    node.secrets.remember()

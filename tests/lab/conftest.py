@@ -12,10 +12,12 @@ from tests.lab.system import System
 def system() -> Iterator[System]:
     kept = os.environ.get("SIPSTACK_TEST_LAB")
     system = System(kept or "test")
-    system.deploy()
-    yield system
-    if not kept:
-        system.down()
+    try:
+        system.deploy()
+        yield system
+    finally:
+        if not kept:
+            system.down()
 
 
 @pytest.hookimpl(hookwrapper=True)

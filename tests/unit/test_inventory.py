@@ -16,8 +16,8 @@ from sipstack.ssh import Connections
 # Every host is also in the group that is named like the file, and secrets lie under `state`.
 TWO_HOSTS = """
 databases = [("north", {"address": "192.0.2.1", "state": "two", "ssh_port": 2222})]
-media = pbx = databases
-proxies = [*databases, ("south", {"address": "192.0.2.2", "state": "two"})]
+media = proxies = databases
+pbx = [*databases, ("south", {"address": "192.0.2.2", "state": "two"})]
 """
 
 

@@ -57,9 +57,9 @@ def test_one_host_for_everything_keeps_its_parts_on_loopback(nodes: Nodes) -> No
 
 
 def test_a_fleet(nodes: Nodes) -> None:
-    fleet = nodes({"databases": ["db"], "media": ["m1", "m2"], "pbx": ["pbx"], "proxies": ["p1", "p2"]})
+    fleet = nodes({"databases": ["db"], "media": ["m1", "m2"], "pbx": ["pbx"], "proxies": ["p1"]})
     assert fleet["p1"].database.host == fleet["db"].address
-    assert fleet["db"].database.remote_peers == (fleet["p1"].address, fleet["p2"].address)
+    assert fleet["db"].database.remote_peers == (fleet["p1"].address,)
     assert fleet["p1"].rtpengines == [f"udp:{fleet[name].address}:2223" for name in ("m1", "m2")]
     assert [name for name, node in fleet.items() if node.provisions_database] == ["db"]
 
@@ -80,6 +80,7 @@ def test_a_fleet(nodes: Nodes) -> None:
             "no host in group media: add one, or set rtpengines",
         ),
         ({**box("a"), "databases": ["a", "b"]}, {}, "only one is supported, keep one"),
+        ({**box("a"), "proxies": ["a", "b"]}, {}, "group proxies has a, b: only one is supported, keep one"),
         (box("a"), {"postgres_host": "192.0.2.9"}, "keep one of the two"),
         (box(("a", {"address": "192.0.2.300"})), {}, "a: address '192.0.2.300' is not the IPv4 address of a host"),
         (box(("a", {"address": "sip_1"})), {}, "a: address 'sip_1' is not the IPv4 address of a host"),
@@ -123,12 +124,12 @@ def test_hosts_may_differ_in_what_is_their_own(nodes: Nodes) -> None:
 def test_the_passwords_of_a_database_of_ones_own_are_the_operators(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    groups = {"media": ["a"], "pbx": ["a"], "proxies": ["a", "b"]}
+    groups = {"media": ["a"], "pbx": ["a"], "proxies": ["a"]}
     for name in ("POSTGRES_PASSWORD", "POSTGRES_OWNER_PASSWORD", "POSTGRES_ADMIN_PASSWORD"):
         with pytest.raises(DeployError, match=f"missing: set the environment variable SIPSTACK_SECRET_{name}"):
             nodes(groups, postgres_host="192.0.2.9")
         monkeypatch.setenv(f"SIPSTACK_SECRET_{name}", "something")
-    assert nodes(groups, postgres_host="192.0.2.9")["b"].database.external
+    assert nodes(groups, postgres_host="192.0.2.9")["a"].database.external
     monkeypatch.delenv("SIPSTACK_SECRET_POSTGRES_ADMIN_PASSWORD")
     nodes(groups, postgres_host="192.0.2.9", postgres_admin="")
 

@@ -232,3 +232,16 @@ class TestAgeEncryptedFile:
         assert "not an age identity" in said()
         monkeypatch.delenv("SIPSTACK_AGE_IDENTITY")
         assert "set SIPSTACK_AGE_IDENTITY" in said()
+
+
+def test_what_the_environment_gave_is_kept_for_runs_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SecretStore(tmp_path / "prod")
+    generated = store.get("postgres_password")
+    monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", "the operator's")
+    store = SecretStore(tmp_path / "prod")
+    assert store.get("postgres_password") == "the operator's" != generated
+    assert store.forgotten() == ["postgres_password"]
+    store.remember()
+    assert store.forgotten() == []
+    monkeypatch.delenv("SIPSTACK_SECRET_POSTGRES_PASSWORD")
+    assert SecretStore(tmp_path / "prod").get("postgres_password") == "the operator's"

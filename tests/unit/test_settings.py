@@ -1,6 +1,7 @@
 """What group_data may say, and what is said of what it may not."""
 
 import runpy
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -114,3 +115,11 @@ def test_endpoint() -> None:
     for bad in ("1.2.3:5060", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:5060\n", "a..b:1", ":5060"):
         with pytest.raises(ValueError, match="write it as"):
             endpoint(bad)
+
+
+@pytest.mark.parametrize("key", [name for name, field in Settings.model_fields.items() if field.annotation is str])
+def test_every_text_that_is_refused_is_explained(defaults: dict[str, Any], key: str) -> None:
+    """Whatever a text setting makes of nonsense, it is never a traceback."""
+    for nonsense in ("\x00 \"'", "", "-"):
+        with suppress(OperatorError):
+            parse({**defaults, key: nonsense})
