@@ -17,7 +17,7 @@ def entry(lab: Lab, host: LabHost, **data: Any) -> tuple[str, dict[str, Any]]:
     """A lab host as an inventory lists it; data are added or replace what is usual."""
     usual = {
         "address": host.address,
-        "state": lab.name,
+        "state": lab.state.folder.name,
         "ssh_hostname": host.address,
         "ssh_user": "root",
         "ssh_key": str(lab.state.key),

@@ -135,6 +135,9 @@ def test_only_their_reader_can_read_the_files_with_secrets(system: System) -> No
 
 def test_a_database_of_ones_own(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL that the deploy did not make: found by address, its superuser's password is the operator's."""
+    # What the environment gives is kept; the lab's own database goes on with what it was made with.
+    kept = system.lab.state.folder / "secrets.json"
+    before = kept.read_text()
     for name in ("postgres_admin_password", "postgres_owner_password", "postgres_password"):
         monkeypatch.setenv(f"SIPSTACK_SECRET_{name.upper()}", f"{ODD} {name}")
     image = system.host.exec("docker", "inspect", "-f", "{{.Config.Image}}", "vss-postgres").stdout.strip()
@@ -174,6 +177,7 @@ def test_a_database_of_ones_own(system: System, tmp_path: Path, monkeypatch: pyt
         assert done.returncode == 1 and 'password authentication failed for user "vss"' in done.stderr
         assert "Beginning operation run" not in done.stderr
     finally:
+        kept.write_text(before)
         system.host.exec("docker", "rm", "-fv", "own-postgres")
         system.host.exec("rm", "-rf", folder)
         monkeypatch.undo()
