@@ -24,9 +24,12 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import TupleRow
 
+from sipstack.lab.base import ensure_base_image
+from sipstack.lab.engine import ensure_engine
+
 OLDEST = 15  # first release whose schema public is closed to PUBLIC by default, as in the deployed 17
 IMAGE = "sipstack-lab/test-postgres:17"
-DOCKERFILE = b"""FROM debian:trixie-slim
+DOCKERFILE = """FROM {base}
 RUN apt-get update && apt-get install -y --no-install-recommends postgresql-17 && rm -rf /var/lib/apt/lists/*
 USER postgres
 """
@@ -77,21 +80,17 @@ class Server:
 def throwaway_postgres() -> Iterator[Server]:
     """Start a server, yield it when it answers, and remove it with all its data.
 
-    Raises RuntimeError when there is neither a local installation nor a container engine.
+    Without a local installation it starts the engine that the lab uses too, if none answers.
     """
     server = Server("127.0.0.1", _free_port(), "postgres", secrets.token_urlsafe(18))
     binaries = _local_binaries()
     if binaries is not None:
         with _local(server, binaries):
             yield server
-    elif shutil.which("docker"):
+    else:
+        ensure_engine()
         with _container(server):
             yield server
-    else:
-        raise RuntimeError(
-            f"these tests need a PostgreSQL server, {OLDEST} or newer: install the package 'postgresql' "
-            "(it need not run) or start a docker engine"
-        )
 
 
 def _free_port() -> int:
@@ -179,7 +178,8 @@ def _local(server: Server, binaries: Path) -> Iterator[None]:
 def _container(server: Server) -> Iterator[None]:
     known = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0
     if not known:
-        subprocess.run(["docker", "build", "-q", "-t", IMAGE, "-"], input=DOCKERFILE, check=True, capture_output=True)
+        dockerfile = DOCKERFILE.format(base=ensure_base_image()).encode()
+        subprocess.run(["docker", "build", "-q", "-t", IMAGE, "-"], input=dockerfile, check=True, capture_output=True)
     bins, data = "/usr/lib/postgresql/17/bin", "/tmp/data"
     settings = " ".join(f"--{s}" for s in (*OPTIONS, "listen_addresses=*", "unix_socket_directories="))
     script = (
