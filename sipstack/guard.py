@@ -1,6 +1,7 @@
 """What pyinfra's command line does not refuse: a run that reaches no host, and one that goes on without some."""
 
 import difflib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ def guard() -> None:
     if any(operation.endswith(".py") for operation in given["operations"]):
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
+        _refuse_silence(given)
+
+
+def _refuse_silence(given: dict[str, Any]) -> None:
+    asks = not any(given.get(option) for option in ("yes", "dry", "json_output", "debug_facts", "debug_operations"))
+    if asks and not sys.stdin.isatty():
+        raise PyinfraError("there is no terminal to ask on: add -y to deploy, or --dry to see what would change")
 
 
 def _refuse_missing_file(inventory: str) -> None:

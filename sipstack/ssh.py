@@ -40,7 +40,8 @@ class Connections:
         for name in self._used:
             if self._config(name).exists():
                 subprocess.run([*self._ssh(name, "-O", "exit"), self._target(name)], capture_output=True, timeout=10)
-        shutil.rmtree(self._folder)
+        # A connection that is closing removes its own socket at the same time.
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(
         self, name: str, command: str, stdin: str = "", seconds: float = COMMAND_SECONDS

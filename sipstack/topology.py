@@ -34,7 +34,7 @@ def _check_member(member: Member) -> None:
         raise OperatorError(f"{member.name} is in none of the groups {', '.join(ROLES)}: put it into one")
     try:
         address = ipaddress.IPv4Address(member.address)
-        usable = not (address.is_unspecified or address.is_multicast)
+        usable = not (address.is_unspecified or address.is_multicast or address.is_loopback)
     except ValueError:
         usable = False
     if not usable:

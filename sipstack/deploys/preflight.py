@@ -11,7 +11,7 @@ from pyinfra.context import host
 from sipstack.facts.engine import ImageTags
 from sipstack.facts.system import Listener, Machine, MachineFact
 from sipstack.images import all_images
-from sipstack.node import Node
+from sipstack.node import LOOPBACK, Node
 from sipstack.services import KINDS
 from sipstack.site import all_nodes
 
@@ -55,6 +55,9 @@ def _tags(node: Node) -> set[str]:
 def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
     """What is wrong with the machine itself. builds: images are going to be made on it."""
     faults = []
+    if machine.addresses and node.address not in machine.addresses:
+        has = ", ".join(sorted(machine.addresses - {LOOPBACK}))
+        faults.append(f"address {node.address} is not its own, it has {has}: correct `address` in the inventory")
     if not machine.iproute2:
         faults.append("ss and ip are missing: apt-get install iproute2")
     has_engine = bool(machine.docker and machine.compose)

@@ -46,6 +46,8 @@ class Machine:
     clock_synchronised: bool = True
     disk_free_gb: int = 0
     listeners: list[Listener] = field(default_factory=list)
+    # Its own IPv4 addresses; none where they cannot be read.
+    addresses: set[str] = field(default_factory=set)
     # Processes of our own containers: a port that one of them holds is not taken.
     own_pids: set[int] = field(default_factory=set)
 
@@ -72,6 +74,8 @@ class MachineFact(FactBase[Machine]):
             if key == "listen":
                 if listener := _listener(value):
                     machine.listeners.append(listener)
+            elif key == "address":
+                machine.addresses.add(value)
             elif key == "own" and value.strip().isdigit():
                 machine.own_pids.add(int(value))
             elif key in ("uid", "disk_free_gb"):
@@ -96,6 +100,7 @@ command -v dockerd >/dev/null && ! dpkg-query -W -f='${Status}' docker.io 2>/dev
 command -v ss >/dev/null && command -v ip >/dev/null || echo iproute2=no
 d=/var/lib/docker; [ -d $d ] || d=/var/lib
 echo "disk_free_gb=$(df -BG --output=avail $d | tail -n 1 | tr -dc 0-9)"
+ip -4 -o address 2>/dev/null | sed -n 's|.* inet \([0-9.]*\)[/ ].*|address=\1|p'
 ss -Hlntup 2>/dev/null | sed 's/^/listen=/'
 for c in $(docker ps -q --filter label=vss.digest 2>/dev/null); do docker top $c -eo pid | sed '1d;s/^/own=/'; done
 true

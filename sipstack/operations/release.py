@@ -62,12 +62,15 @@ def service_up(service: Service, seconds: int) -> Generator[PyinfraCommand, None
     if running and running.serves and not replaced:
         host.noop(f"{service.name} runs as it should")
         return
-    # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
-    force = "--force-recreate " if replaced or (running and running.health == "unhealthy") else ""
+    compose = f"docker compose -f {HOME}/{COMPOSE_FILE}"
+    # Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
+    up = f"{compose} up -d --wait --wait-timeout {seconds} {service.name}"
+    if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
+        # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
+        up = f"{compose} rm --stop --force {service.name} && {up}"
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     yield StringCommand(
-        f"docker compose -f {HOME}/{COMPOSE_FILE} up -d --no-deps {force}--wait --wait-timeout {seconds} {service.name}"
-        f" 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
+        f"{{ {up}; }} 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
         f" docker logs --tail 15 {service.container} 2>&1; exit 1; }}"
     )
 

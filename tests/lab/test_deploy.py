@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sipstack.paths import HOME
+from sipstack.paths import COMPOSE_FILE, HOME
 from tests.lab.inventories import entry, pyinfra, write_inventory
 from tests.lab.system import System
 
@@ -171,3 +171,12 @@ def test_a_user_with_sudo_can_deploy(system: System, tmp_path: Path) -> None:
     assert "0 added, 0 changed, 1 removed" in done.stderr
     assert restarted(before, system.started_at()) == {"vss-kamailio"}
     assert system.host.exec("find", "/tmp", "-user", "clerk").stdout == ""
+
+
+def test_a_start_by_hand_after_a_deploy_restarts_nothing(system: System) -> None:
+    system.deploy(kamailio_debug=2)
+    before = system.started_at()
+    system.host.exec("docker", "compose", "-f", f"{HOME}/{COMPOSE_FILE}", "up", "-d", "kamailio")
+    system.host.exec("docker", "compose", "-f", f"{HOME}/{COMPOSE_FILE}", "up", "-d")
+    assert system.started_at() == before
+    system.deploy()

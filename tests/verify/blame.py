@@ -27,7 +27,7 @@ def advice(part: Part) -> str:
     if part.status == "absent":
         return f"deploy again; or on {name}: {compose} up -d {part.name}"
     if part.status != "running":
-        return f"on {name}: {compose} up -d --no-deps {part.name}, or deploy again"
+        return f"on {name}: {compose} up -d {part.name}, or deploy again"
     if part.health != "healthy":
         return f"on {name}: docker logs -f {part.container}; it says: {part.last_health_output or 'nothing yet'}"
     return f"it runs and calls itself healthy; on {name}: docker logs -f {part.container}, or deploy again"
