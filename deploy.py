@@ -5,7 +5,7 @@ from pyinfra import host, inventory
 from sipstack import services, site
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
-from sipstack.deploys.switch import database, put_in_force, role_up
+from sipstack.deploys.switch import database, put_in_force, service
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
@@ -18,10 +18,9 @@ images(node, release)
 files(release)
 
 # Switch: those that are asked before those that ask.
+service("postgres", release)
+database(node)
+service("rtpengine", release)
+service("asterisk", release)
+service("kamailio", release)
 put_in_force(release)
-role_up("databases", release)
-if node.provisions_database:
-    database(node)
-role_up("media", release)
-role_up("pbx", release)
-role_up("proxies", release)

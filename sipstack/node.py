@@ -5,6 +5,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sipstack import certificate
 from sipstack.database.gateways import Gateway
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
@@ -13,7 +14,9 @@ from sipstack.settings import Settings
 # In the order in which they are brought up.
 ROLES = ("databases", "media", "pbx", "proxies")
 LOOPBACK = "127.0.0.1"
+# Sets in table dispatcher.
 GATEWAY_SET = 1
+PROXY_SET = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Database:
     # Addresses of the proxies that are on other hosts: they, and only they, come over the network.
     remote_peers: tuple[str, ...]
 
+    @property
+    def over_network(self) -> bool:
+        """Whether this host reaches our own server over the network: then by TLS only."""
+        return not self.external and self.host != LOOPBACK
+
 
 @dataclass(frozen=True)
 class Member:
@@ -36,6 +44,16 @@ class Member:
     roles: frozenset[str]
     # All groups of the inventory that it is in, roles among them.
     groups: frozenset[str] = frozenset()
+
+    @property
+    def server_id(self) -> int:
+        """Kamailio's server_id of a host: stays with it when others come and go."""
+        return zlib.crc32(self.name.encode()) % 2_000_000_000 + 1
+
+    @property
+    def schema(self) -> str:
+        """The schema of the database that holds what only this proxy reads and writes."""
+        return f"proxy_{self.server_id}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,10 @@ class Node:
         """A database password: the operator's where the server is the operator's, else generated once."""
         return self.secrets.get(name, generate=None) if self.settings.postgres_host else self.secret(name)
 
+    def postgres_tls(self) -> tuple[bytes, bytes]:
+        """Key and certificate of PostgreSQL, in PEM."""
+        return certificate.split(self.secrets.get("postgres_tls", certificate.generate))
+
     def check_secrets(self) -> None:
         """Find out now whether a secret that this host needs is missing or unusable. Raises OperatorError."""
         self.secret("digest_key")
@@ -84,6 +106,8 @@ class Node:
         if self.provisions_database:
             self.database_secret("postgres_password")
             self.database_secret("postgres_owner_password")
+        if self.database.over_network or self.database.remote_peers:
+            self.postgres_tls()
         if self.has("databases") or (self.provisions_database and self.settings.postgres_admin):
             self.database_secret("postgres_admin_password")
 
@@ -93,13 +117,18 @@ class Node:
         through = self.with_role("databases") or self.with_role("proxies")
         return bool(through) and through[0].name == self.name
 
+    @property
+    def proxy_schemas(self) -> list[str]:
+        return [proxy.schema for proxy in self.with_role("proxies")]
+
     @cached_property
     def proxies(self) -> list[str]:
         return [member.address for member in self.with_role("proxies")]
 
     @property
-    def server_id(self) -> int:
-        return server_id(self.name)
+    def peers(self) -> list[Member]:
+        """The other proxies."""
+        return [proxy for proxy in self.with_role("proxies") if proxy.name != self.name]
 
     # --- who listens where: on loopback while all who ask are on the same host --------------------------
 
@@ -147,6 +176,15 @@ class Node:
         given = [Gateway(GATEWAY_SET, f"sip:{address}", 0, 0, "", "settings") for address in self.settings.gateways]
         return own + given
 
+    @cached_property
+    def destinations(self) -> list[Gateway]:
+        """What the proxies ask for signs of life: table dispatcher."""
+        proxies = [
+            Gateway(PROXY_SET, f"sip:{proxy.address}:{self.settings.sip_port}", 0, 0, "", proxy.name)
+            for proxy in self.with_role("proxies")
+        ]
+        return self.gateways + proxies
+
     # --- numbers ---------------------------------------------------------------------------------------
 
     @property
@@ -162,8 +200,3 @@ class Node:
                     shapes.setdefault(length, set()).update(map(str, range(int(low), int(high) + 1)))
         parts = [f"[{''.join(sorted(digits))}][0-9]{{{length - 1}}}" for length, digits in sorted(shapes.items())]
         return f"^({'|'.join(parts)})$"
-
-
-def server_id(name: str) -> int:
-    """Kamailio's server_id of a host: stays with it when others come and go."""
-    return zlib.crc32(name.encode()) % 2_000_000_000 + 1

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
-from sipstack.node import GATEWAY_SET, Node
+from sipstack.node import GATEWAY_SET, PROXY_SET, Node
 from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 from sipstack.settings import endpoint
 
@@ -63,6 +63,10 @@ class Release:
     @property
     def name(self) -> str:
         return PurePosixPath(self.compose.path).parent.name
+
+    def service(self, name: str) -> Service | None:
+        """The service of that name; None if this host does not have it."""
+        return next((service for service in self.services if service.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -127,17 +131,24 @@ def _seal(node: Node, content: str) -> str:
 def _kamailio(node: Node) -> dict[str, tuple[bytes, bool]]:
     files = _static("kamailio")
     files["etc/values.cfg"] = (_template(node, "kamailio/values.cfg.j2"), False)
+    files["etc/peers.cfg"] = (_template(node, "kamailio/peers.cfg.j2"), False)
     files["etc/secrets.cfg"] = (_template(node, "kamailio/secrets.cfg.j2"), True)
     files["postgres_password"] = (node.database_secret("postgres_password").encode(), True)
+    if node.database.over_network:
+        files["postgres.crt"] = (node.postgres_tls()[1], False)
     return files
 
 
 def _postgres(node: Node) -> dict[str, tuple[bytes, bool]]:
-    return {
+    files = {
         "etc/postgresql.conf": (_template(node, "postgres/postgresql.conf.j2"), False),
         "etc/pg_hba.conf": (_template(node, "postgres/pg_hba.conf.j2"), False),
         "admin_password": (node.database_secret("postgres_admin_password").encode(), True),
     }
+    if node.database.remote_peers:
+        key, public = node.postgres_tls()
+        files |= {"etc/server.key": (key, True), "etc/server.crt": (public, False)}
+    return files
 
 
 def _rtpengine(node: Node) -> dict[str, tuple[bytes, bool]]:
@@ -182,6 +193,7 @@ def _template(node: Node, name: str) -> bytes:
         node=node,
         settings=node.settings,
         gateway_set=GATEWAY_SET,
+        proxy_set=PROXY_SET,
         provider_addresses=[endpoint(provider)[0]] if provider else [],
     ).encode()
 

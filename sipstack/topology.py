@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 
 from sipstack.errors import OperatorError
-from sipstack.node import ROLES, Member, server_id
+from sipstack.node import ROLES, Member
 from sipstack.settings import Settings, shared
 
 
@@ -18,7 +18,7 @@ def check_topology(members: Sequence[Member], settings: Mapping[str, Settings]) 
         raise OperatorError(
             f"{' and '.join(m.name for m in twice)} have the same address {twice[0].address}: set `address` for each"
         )
-    if len({server_id(member.name) for member in members}) < len(members):
+    if len({member.server_id for member in members}) < len(members):
         raise OperatorError("two host names give the same server id: rename one of them")
     _check_agreement(settings)
     _check_roles(members, next(iter(settings.values())))
@@ -64,10 +64,6 @@ def _check_roles(members: Sequence[Member], settings: Settings) -> None:
         raise OperatorError(
             f"postgres_host is {settings.postgres_host} and group databases has {databases[0]}: keep one of the two"
         )
-    proxies = [member.name for member in members if "proxies" in member.roles]
-    if len(proxies) > 1:
-        # Each would know only the phones that registered at itself.
-        raise OperatorError(f"group proxies has {', '.join(proxies)}: only one is supported, keep one")
     roles = {role for member in members for role in member.roles}
     if "proxies" not in roles:
         raise OperatorError("no host in group proxies: add one, nothing serves phones without it")

@@ -10,7 +10,7 @@ from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
-from sipstack.database import gateways, roles, schema, subscribers
+from sipstack.database import gateways, own_tables, roles, schema, subscribers
 from sipstack.database.session import as_admin, as_owner, as_proxy
 from sipstack.database.subscribers import Subscriber
 from sipstack.errors import OperatorError
@@ -89,12 +89,25 @@ def _apply_schema(host: Host, node: Node) -> None:
         roles.grant(conn, node.settings.postgres_user)
 
 
+# --- what each proxy has for itself ------------------------------------------------------------------------
+
+
+def _own_tables_difference(host: Host, node: Node) -> list[str]:
+    with as_owner(host, node) as conn:
+        return own_tables.difference(conn, node.proxy_schemas, node.settings.postgres_user)
+
+
+def _apply_own_tables(host: Host, node: Node) -> None:
+    with as_owner(host, node) as conn:
+        own_tables.apply(conn, node.proxy_schemas, node.settings.postgres_user)
+
+
 # --- gateways ---------------------------------------------------------------------------------------------
 
 
 def _gateway_difference(host: Host, node: Node) -> list[str]:
     with as_owner(host, node) as conn:
-        change = gateways.difference(conn, node.gateways)
+        change = gateways.difference(conn, node.destinations)
     return [
         f"{verb} {gateway.destination}"
         for verb, changed in (("add", change.added), ("change", change.changed), ("remove", change.removed))
@@ -104,7 +117,7 @@ def _gateway_difference(host: Host, node: Node) -> list[str]:
 
 def _apply_gateways(host: Host, node: Node) -> None:
     with as_owner(host, node) as conn:
-        gateways.apply(conn, node.gateways)
+        gateways.apply(conn, node.destinations)
     on_every_proxy(host, "kamcmd dispatcher.reload")
 
 
@@ -171,6 +184,7 @@ def _privileges(host: Host) -> dict[str, Any]:
 PARTS = (
     Part("Database roles", _role_difference, _apply_roles),
     Part("Database schema", _schema_difference, _apply_schema),
+    Part("Tables of each proxy", _own_tables_difference, _apply_own_tables),
     Part("Gateways", _gateway_difference, _apply_gateways),
     Part("Subscribers", _subscriber_difference, _apply_subscribers),
 )

@@ -26,6 +26,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "dispatcher": ("SELECT",),
     "address": ("SELECT",),
     "location": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "location_gone": ("SELECT",),
     "location_attrs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "dialog": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "dialog_vars": ("SELECT", "INSERT", "UPDATE", "DELETE"),

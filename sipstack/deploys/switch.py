@@ -1,16 +1,20 @@
-"""Switch: the short moment in which the running thing changes. Only what reads something that changed restarts."""
+"""Switch: the short moment in which the running thing changes. Only what reads something that changed restarts.
+
+Every function here is called on every host, also on those that have nothing to do in it: pyinfra lets hosts go through
+the operations that they share in step, and only so a role is up everywhere before the next one begins.
+"""
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
-from sipstack.database.provision import PARTS
+from sipstack.database.provision import PARTS, Part
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
 from sipstack.operations.database import part_in_place, secrets_kept
 from sipstack.operations.release import in_force, service_up, why_restart
-from sipstack.services import KINDS, Release
+from sipstack.services import Release, Service
 
 # A first start makes the database cluster, and Kamailio waits for it; both are far from this on any machine.
 HEALTHY_WITHIN_S = 180
@@ -23,34 +27,48 @@ def put_in_force(release: Release) -> None:
 
 
 @deploy("Service")
-def role_up(role: str, release: Release) -> None:
-    """The services of a role run and are healthy."""
-    for service in host.loop([s for s in release.services if KINDS[s.name].role == role]):  # type: ignore[no-untyped-call]
-        running = host.get_fact(Containers).get(service.container)
-        present, in_force_now = host.get_fact(DeployedFiles), host.get_fact(ComposeInForce)
-        reasons = why_restart(service, running, present, in_force_now)
-        if reasons:
-            verb = "restarts" if running else "starts"
-            host.log_styled(f"{service.container} {verb}: {'; '.join(reasons)}", fg="yellow")
-        service_up(name=f"{service.container} runs as it should", service=service, seconds=HEALTHY_WITHIN_S)
+def service(name: str, release: Release) -> None:
+    """A service runs and is healthy on every host that has it, one host after the other."""
+    wanted = release.service(name)
+    if wanted:
+        say_why(wanted)
+    service_up(
+        name=f"vss-{name} runs as it should", release=release, service=wanted, seconds=HEALTHY_WITHIN_S, _serial=True
+    )
+
+
+def say_why(wanted: Service) -> list[str]:
+    """Tell what a service is going to restart for, and return it; empty when it does not."""
+    running = host.get_fact(Containers).get(wanted.container)
+    present, in_force_now = host.get_fact(DeployedFiles), host.get_fact(ComposeInForce)
+    reasons = why_restart(wanted, running, present, in_force_now)
+    if reasons:
+        verb = "restarts" if running else "starts"
+        host.log_styled(f"{wanted.container} {verb}: {'; '.join(reasons)}", fg="yellow")
+    return reasons
 
 
 @deploy("Database")
 def database(node: Node) -> None:
     """Roles, schema, gateways and subscribers, through the one host that reaches the database for all."""
-    secrets_kept(name="Secrets from the environment are kept", node=node)
-    known = node.database.external or _serves("vss-postgres")
-    for part in PARTS:
-        try:
-            # None: there is no database yet, or the part before this one has to make what it stands on.
-            difference = part.difference(host, node) if known else None
-        except OperatorError as error:
-            raise DeployError(f"{node.name}: {error}") from None
+    mine = node.provisions_database
+    secrets_kept(name="Secrets from the environment are kept", node=node, here=mine)
+    known = mine and (node.database.external or _serves("vss-postgres"))
+    for part in host.loop(PARTS):  # type: ignore[no-untyped-call]
+        # None: there is no database yet, or the part before this one has to make what it stands on.
+        difference = _difference(part, node) if known else None if mine else []
         known = known and not difference
-        why = (
-            "; ".join(difference) if difference else ("nothing to do" if difference == [] else "follows from the above")
-        )
-        part_in_place(name=f"{part.title}: {why}", part=part, node=node, difference=difference)
+        # The same words on all hosts: pyinfra joins the names that an operation has on each.
+        part_in_place(name=part.title, part=part, node=node, difference=difference)
+        if mine and difference != []:
+            host.log_styled(f"{part.title}: {'; '.join(difference or ['follows from the above'])}", fg="yellow")
+
+
+def _difference(part: Part, node: Node) -> list[str]:
+    try:
+        return part.difference(host, node)
+    except OperatorError as error:
+        raise DeployError(f"{node.name}: {error}") from None
 
 
 def _serves(container: str) -> bool:

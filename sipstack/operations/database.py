@@ -27,12 +27,13 @@ def part_in_place(part: Part, node: Node, difference: list[str] | None) -> Gener
 
 
 @operation()
-def secrets_kept(node: Node) -> Generator[PyinfraCommand, None, None]:
+def secrets_kept(node: Node, here: bool) -> Generator[PyinfraCommand, None, None]:
     """The secrets that the environment gave are kept on the operator's side, for the runs that come without it.
 
     + node: any host of the inventory; they share their secrets
+    + here: whether it is done for this host; for one is enough
     """
-    if not node.secrets.forgotten():
+    if not here or not node.secrets.forgotten():
         host.noop("every secret is kept")
         return
     yield Call(_keep_secrets, node)

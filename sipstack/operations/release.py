@@ -15,6 +15,9 @@ from sipstack.operations.commands import add_files
 from sipstack.paths import COMPOSE_FILE, HOME
 from sipstack.services import HostFile, Release, Service
 
+# The compose file that is in force has a well-known name.
+LINK = f"{HOME}/{COMPOSE_FILE}"
+
 
 @operation()
 def files_present(files: list[HostFile]) -> Generator[PyinfraCommand, None, None]:
@@ -39,23 +42,31 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
 
     + release: what this host is to run
     """
-    link = f"{HOME}/{COMPOSE_FILE}"
-    target = release.compose.path.removeprefix(f"{HOME}/")
-    present = host.get_fact(DeployedFiles).get(link)
-    if present and present.sha256 == target:
+    present = host.get_fact(DeployedFiles).get(LINK)
+    if present and present.sha256 == release.compose.path.removeprefix(f"{HOME}/"):
         host.noop(f"release {release.name} is in force")
         return
+    yield StringCommand(into_force(release))
+
+
+def into_force(release: Release) -> str:
+    """The command that makes the well-known name lead to a release's compose file."""
+    target = release.compose.path.removeprefix(f"{HOME}/")
     # A rename replaces the old link in one step.
-    yield StringCommand(f"ln -sfn {target} {link}.new && mv -T {link}.new {link}")
+    return f"ln -sfn {target} {LINK}.new && mv -T {LINK}.new {LINK}"
 
 
 @operation()
-def service_up(service: Service, seconds: int) -> Generator[PyinfraCommand, None, None]:
+def service_up(release: Release, service: Service | None, seconds: int) -> Generator[PyinfraCommand, None, None]:
     """A service runs as the release has it and is healthy. It restarts only when something that it reads has changed.
 
-    + service: what should run
+    + release: what this host is to run; it is in force from then on
+    + service: what should run; None where this host does not have it
     + seconds: how long it may take to become healthy
     """
+    if service is None:
+        host.noop("this host does not have it")
+        return
     running = host.get_fact(Containers).get(service.container)
     present = host.get_fact(DeployedFiles)
     replaced = reads_other(service, running, present)
@@ -68,6 +79,7 @@ def service_up(service: Service, seconds: int) -> Generator[PyinfraCommand, None
     if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
         # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
         up = f"{compose} rm --stop --force {service.name} && {up}"
+    yield StringCommand(into_force(release))
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     yield StringCommand(
         f"{{ {up}; }} 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
