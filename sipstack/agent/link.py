@@ -1,6 +1,7 @@
 """The sockets of a phone: UDP to anyone, or one TCP connection to its proxy (RFC 3261 section 18)."""
 
 import asyncio
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -93,7 +94,7 @@ async def open_link(kind: str, proxy: Address, local: str, receiver: Receiver) -
                 lambda: Link(kind, receiver), *proxy, local_addr=(local, 0) if local else None
             )
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise NoAnswerError(f"no TCP connection to {proxy[0]}:{proxy[1]}: {reason}") from None
         return link
     _, opened = await loop.create_datagram_endpoint(

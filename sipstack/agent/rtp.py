@@ -28,7 +28,8 @@ class Rtp(asyncio.DatagramProtocol):
         self._sending: asyncio.Task[None] | None = None
         self._remote: Address = ("", 0)
         self._expected: bytes | None = None
-        self._matched: asyncio.Event = asyncio.Event()
+        self._missing = 0
+        self._matched = asyncio.Event()
 
     @classmethod
     async def open(cls, local: str) -> "Rtp":
@@ -56,9 +57,9 @@ class Rtp(asyncio.DatagramProtocol):
         if self._sending is None:
             self._sending = asyncio.create_task(self._send(interval))
 
-    async def hear(self, payload: bytes | None) -> None:
-        """Wait for a packet that carries this; None: for any."""
-        self._expected = payload
+    async def hear(self, payload: bytes | None, packets: int) -> None:
+        """Wait for so many packets that carry this; None: any."""
+        self._expected, self._missing = payload, packets
         self._matched.clear()
         await self._matched.wait()
 
@@ -74,7 +75,9 @@ class Rtp(asyncio.DatagramProtocol):
         self.received += 1
         self.heard = asyncio.get_running_loop().time()
         if self._expected is None or data[12:] == self._expected:
-            self._matched.set()
+            self._missing -= 1
+            if self._missing <= 0:
+                self._matched.set()
 
     async def _send(self, interval: float) -> None:
         assert self._transport is not None

@@ -11,6 +11,7 @@ from .message import Address
 from .rtp import Rtp
 
 EXPIRES = 120
+_PACKETS = 5  # of 20 ms that have to be heard; the record of the call then has a duration, too
 _PATIENCE = 3.5  # seconds for one answer; less than a step has, so that the error can say which it was
 
 
@@ -59,13 +60,20 @@ class Steps:
     async def register(self) -> None:
         for account in self.accounts:
             agent = await self._agent(account)
-            granted = await agent.register(EXPIRES)
+            try:
+                granted = await agent.register(EXPIRES)
+            except RefusedError as error:
+                hint = ": the system does not take its password" if error.code == 401 else ""
+                raise SipError(f"{error}{hint}") from None
             if granted <= 0:
                 raise SipError(f"{account.user} got 200, and its binding is not in the answer: it is not registered")
             self.phones.append(agent)
 
     async def call(self, caller: Agent, called: Agent, *, hangup_by_called: bool) -> None:
         """One phone calls the other by number: it rings, both are heard, a re-INVITE, BYE."""
+        for phone in self.phones:  # what a failed step has left must not be taken for this call
+            while not phone.incoming.empty():
+                phone.incoming.get_nowait().refuse(486, "Busy Here")
         call = caller.place(called.account.number)
         dialling = asyncio.create_task(call.dial(_PATIENCE))
         try:
@@ -112,7 +120,7 @@ class Steps:
         self.now(f"waiting for RTP from {number} ({'our own sound' if echo else 'any'})")
         try:
             async with asyncio.timeout(2.0):
-                await call.media.hear(call.media.payload if echo else None)
+                await call.media.hear(call.media.payload if echo else None, _PACKETS)
         except TimeoutError:
             self._raise_unheard(f"{number} was answered", call.media)
         finally:
@@ -124,7 +132,6 @@ class Steps:
         """The second phone leaves UDP, comes back over TCP, and is called there by the first."""
         self.now("waiting for the second phone to register over TCP")
         await self.phones[1].register(0)
-        self._open.append(self.phones[1])
         self.phones[1] = await self._agent(self.accounts[1], "TCP")
         if await self.phones[1].register(EXPIRES) <= 0:
             raise SipError("the second phone got 200 over TCP, and its binding is not in the answer")
@@ -178,7 +185,7 @@ class Steps:
         self.now(f"waiting for RTP from {whom} at {who}")
         try:
             async with asyncio.timeout(1.5):
-                await ear.hear(payload)
+                await ear.hear(payload, _PACKETS)
         except TimeoutError:
             self._raise_unheard(f"{who} does not hear {whom}", ear)
 
