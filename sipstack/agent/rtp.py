@@ -17,7 +17,7 @@ class Rtp(asyncio.DatagramProtocol):
     Attributes:
         payload: the 160 bytes that every packet sent carries; random, so that nobody else sends them.
         received: packets that came in, whatever they carry.
-        heard: loop time when the last of them came; when the stream was opened, before the first.
+        heard: loop time when the last of them came; when sending began, before the first.
     """
 
     def __init__(self) -> None:
@@ -55,6 +55,7 @@ class Rtp(asyncio.DatagramProtocol):
             return
         self._remote = (address[1].decode(), int(port[1]))
         if self._sending is None:
+            self.heard = asyncio.get_running_loop().time()
             self._sending = asyncio.create_task(self._send(interval))
 
     async def hear(self, payload: bytes | None, packets: int) -> None:
