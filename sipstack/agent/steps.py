@@ -11,6 +11,7 @@ from .message import Address
 from .rtp import Rtp
 
 EXPIRES = 120
+HEAR_SECONDS = 1.5
 _PACKETS = 5  # of 20 ms that have to be heard; the record of the call then has a duration, too
 _PATIENCE = 3.5  # seconds for one answer; less than a step has, so that the error can say which it was
 
@@ -119,7 +120,7 @@ class Steps:
         assert call.media is not None
         self.now(f"waiting for RTP from {number} ({'our own sound' if echo else 'any'})")
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(HEAR_SECONDS):
                 await call.media.hear(call.media.payload if echo else None, _PACKETS)
         except TimeoutError:
             self._raise_unheard(f"{number} was answered", call.media)
@@ -184,14 +185,14 @@ class Steps:
     async def _hear(self, who: str, ear: Rtp, whom: str, payload: bytes) -> None:
         self.now(f"waiting for RTP from {whom} at {who}")
         try:
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(HEAR_SECONDS):
                 await ear.hear(payload, _PACKETS)
         except TimeoutError:
             self._raise_unheard(f"{who} does not hear {whom}", ear)
 
     def _raise_unheard(self, what: str, ear: Rtp) -> None:
         seen = f"{ear.received} RTP packets came, none with the right sound" if ear.received else "no RTP came"
-        raise NoAnswerError(f"{what}, but {seen}")
+        raise NoAnswerError(f"{what}: {seen}")
 
 
 def _expect(what: str, code: int, reason: str, wanted: int) -> None:
