@@ -1,0 +1,119 @@
+"""A scripted SIP proxy on loopback: registrar with digest, stateless, and wrong in the ways that a test asks for."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Self
+
+from sipstack.agent.digest import credentials
+from sipstack.agent.message import Address, Message, parameter, parse, place_of, token, uri_in, user_of
+
+DOMAIN = "test.internal"
+PASSWORD = "secret"
+
+
+class FakeProxy(asyncio.DatagramProtocol):
+    """An async context manager. Slot `slot_<n>` has number <n>, and every slot the same password.
+
+    Attributes:
+        address: its own.
+        route: number called -> number whose phone gets the call.
+        refuse: status line for everything, such as "503 Service Unavailable"; empty: it works.
+        dead: answers nothing.
+        seen: requests by method.
+        changed: set at each request; to be awaited and cleared by the test.
+    """
+
+    def __init__(self, route: Callable[[str], str] = lambda number: number) -> None:
+        self.route, self.refuse, self.dead = route, "", False
+        self.seen: Counter[str] = Counter()
+        self.changed = asyncio.Event()
+        self.bindings: dict[str, str] = {}
+        self.address: Address
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self.address = self._transport.get_extra_info("sockname")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._transport.close()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until what was seen makes this true."""
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    def datagram_received(self, data: bytes, source: Address) -> None:
+        message = parse(data)
+        if message.code:
+            vias = message.all("Via")[1:]  # the first is ours
+            message.set("Via", *vias)
+            self._send(message, (parameter(vias[0], "received"), int(parameter(vias[0], "rport"))))
+            return
+        self.seen[message.method] += 1
+        self.changed.set()
+        vias = message.all("Via")
+        message.set("Via", vias[0].replace(";rport", f";received={source[0]};rport={source[1]}"), *vias[1:])
+        if not self.dead:
+            self._serve(message)
+
+    def _serve(self, request: Message) -> None:
+        method = request.method
+        if method == "ACK" and not request.get("Route"):
+            return  # of a refusal of ours
+        if self.refuse:
+            self._answer(request, self.refuse)
+        elif request.get("Route"):
+            request.set("Route", *request.all("Route")[1:])
+            self._forward(request, request.uri)
+        elif method == "OPTIONS":
+            self._answer(request, "200 OK")
+        elif not self._is_known(request):
+            asked = ("401 Unauthorized", "WWW") if method == "REGISTER" else ("407 Auth Required", "Proxy")
+            self._answer(request, asked[0], (f"{asked[1]}-Authenticate", f'Digest realm="{DOMAIN}", nonce="{token()}"'))
+        elif method == "REGISTER":
+            self._register(request)
+        else:
+            self._invite(request)
+
+    def _is_known(self, request: Message) -> bool:
+        given = request.get("Authorization") or request.get("Proxy-Authorization")
+        user = user_of(uri_in(request.get("From")))
+        return bool(given) and given == credentials(given, user, PASSWORD, request.method, request.uri)
+
+    def _register(self, request: Message) -> None:
+        number = user_of(uri_in(request.get("To"))).removeprefix("slot_")
+        if request.get("Expires") == "0":
+            self.bindings.pop(number, None)
+            self._answer(request, "200 OK")
+            return
+        self.bindings[number] = uri_in(request.get("Contact"))
+        self._answer(request, "200 OK", ("Contact", f"<{self.bindings[number]}>;expires=60"))
+
+    def _invite(self, request: Message) -> None:
+        number = self.route(user_of(request.uri))
+        if number in self.bindings:
+            request.set("Record-Route", "<sip:{}:{};lr>".format(*self.address))
+            self._forward(request, self.bindings[number])
+        else:
+            self._answer(request, "480 Temporarily Unavailable" if number.isdigit() else "404 Not Found")
+
+    def _forward(self, request: Message, target: str) -> None:
+        request.first = f"{request.method} {target} SIP/2.0"
+        # The branch of a proxy without state follows from the one below (RFC 3261 section 16.11).
+        vias = request.all("Via")
+        own = "SIP/2.0/UDP {}:{}".format(*self.address)
+        request.set("Via", f"{own};branch={parameter(vias[0], 'branch')}x;rport", *vias)
+        self._send(request, place_of(target))
+
+    def _answer(self, request: Message, status: str, *headers: tuple[str, str]) -> None:
+        copied = [entry for entry in request.headers if entry[0] in ("Via", "From", "Call-ID", "CSeq")]
+        reply = Message(f"SIP/2.0 {status}", [*copied, ("To", f"{request.get('To')};tag={token()}"), *headers])
+        via = request.all("Via")[0]
+        self._send(reply, (parameter(via, "received"), int(parameter(via, "rport"))))
+
+    def _send(self, message: Message, to: Address) -> None:
+        self._transport.sendto(message.encode(), to)
