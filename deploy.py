@@ -5,12 +5,12 @@ from pyinfra import host, inventory
 from sipstack import services, site
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
-from sipstack.deploys.switch import database, put_in_force, service
+from sipstack.deploys.switch import database, proxy, put_in_force, service, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
 machine = preflight(node)
-release = services.release(node, machine)
+release = services.release(node, machine, site.all_nodes(inventory).values())
 
 # Prepare: touches nothing that serves calls.
 engine(node)
@@ -20,7 +20,8 @@ files(release)
 # Switch: those that are asked before those that ask.
 service("postgres", release)
 database(node)
+trial(node, release)
 service("rtpengine", release)
 service("asterisk", release)
-service("kamailio", release)
+proxy(node, release)
 put_in_force(release)

@@ -39,6 +39,13 @@ call_max_seconds = 14400
 call_outside_pattern = "^([+]?[0-9]{2,15})$"
 nat_keepalive_seconds = 20
 
+# --- rollouts ----------------------------------------------------------------------------------------
+# A release is tried on this port beside the running one before it may take over.
+trial_port = 5064
+# Before a proxy restarts, calls that still ring may be answered; those that ring for longer are lost.
+drain_seconds = 60
+releases_kept = 5
+
 # --- Kamailio ----------------------------------------------------------------------------------------
 kamailio_debug = 3
 kamailio_children = 4

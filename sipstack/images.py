@@ -33,7 +33,7 @@ class Image:
         for path in (self.dockerfile, *self.paths):
             start = base / path
             for file in sorted(start.rglob("*")) if start.is_dir() else [start]:
-                if file.is_file():
+                if file.is_file() and "__pycache__" not in file.parts:
                     found[file.relative_to(base).as_posix()] = file
         return found
 
@@ -69,7 +69,7 @@ def tar(entries: Iterable[tuple[str, bytes, int, int]]) -> bytes:
 
 
 def all_images(settings: Settings) -> dict[str, Image]:
-    """The image of each service."""
+    """The image of each service, and of the probe."""
     args = (("BASE_IMAGE", settings.base_image), ("PACKAGES_AS_OF", settings.packages_as_of))
 
     def beside(service: str, *paths: str) -> Image:
@@ -83,6 +83,8 @@ def all_images(settings: Settings) -> dict[str, Image]:
             ("files/kamailio/bin", "files/kamailio/etc/modules.cfg", "sql"),
             args,
         ),
+        # The phones that prove a proxy from where it runs.
+        "probe": Image("probe", ".", "files/probe/Dockerfile", ("sipstack/agent",), args),
         "postgres": beside("postgres", "entrypoint"),
         "rtpengine": beside("rtpengine", "healthcheck"),
         "asterisk": beside("asterisk", "unstable-source"),

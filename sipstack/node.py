@@ -55,8 +55,13 @@ class Member:
         """The schema of the database that holds what only this proxy reads and writes."""
         return f"proxy_{self.server_id}"
 
+    @property
+    def trial_schema(self) -> str:
+        """The schema of a release that is tried on this proxy, for the time of the trial."""
+        return f"trial_{self.server_id}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """What one host is to be. Made once a run, before anything changes; everything else takes it from here."""
 
@@ -147,6 +152,12 @@ class Node:
     def _gateway_bind(self, member: Member) -> str:
         # A provider cannot reach loopback.
         return member.address if self.settings.asterisk_provider else self._bind(member)
+
+    @property
+    def probe_address(self) -> str:
+        """Where phones on this host call from: not from a gateway's address, which need not authenticate."""
+        own_gateway = self.has("pbx") and self.gateway_bind == self.address
+        return LOOPBACK if own_gateway else self.address
 
     @cached_property
     def database(self) -> Database:

@@ -2,10 +2,9 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePosixPath
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -53,16 +52,14 @@ class Service:
 class Release:
     """Everything that one host runs, named by what it is made of."""
 
+    name: str
     services: tuple[Service, ...]
     compose: HostFile
+    images: tuple[Image, ...]
 
     @property
     def files(self) -> list[HostFile]:
         return [self.compose, *(file for service in self.services for file in service.files)]
-
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.compose.path).parent.name
 
     def service(self, name: str) -> Service | None:
         """The service of that name; None if this host does not have it."""
@@ -79,20 +76,43 @@ class _Kind:
     volumes: tuple[str, ...] = ()
 
 
-def release(node: Node, machine: Machine) -> Release:
-    """What this host is to run."""
+def release(node: Node, machine: Machine, everyone: Iterable[Node]) -> Release:
+    """What this host is to run.
+
+    everyone: all nodes of the inventory. A release is one for all of them: its name says what the whole fleet is.
+    """
+    services, text = _made_of(node, machine)
+    name = release_name(tuple(everyone))
+    compose = HostFile(f"{HOME}/releases/{name}/{COMPOSE_FILE}", text.encode())
+    return Release(name, services, compose, images_of(node))
+
+
+def images_of(node: Node) -> tuple[Image, ...]:
+    """What has to be built on a host: an image for each service, and that of the phones that prove a proxy."""
+    roles = {name: kind.role for name, kind in KINDS.items()} | {"probe": "proxies"}
+    return tuple(image for name, image in all_images(node.settings).items() if node.has(roles[name]))
+
+
+@cache
+def release_name(everyone: tuple[Node, ...]) -> str:
+    """A digest of what all hosts run. What an engine can do is its host's own, and no part of it."""
+    return hashlib.sha256("".join(_made_of(node, Machine())[1] for node in everyone).encode()).hexdigest()[:12]
+
+
+def _made_of(node: Node, machine: Machine) -> tuple[tuple[Service, ...], str]:
+    """The services of a host, and its compose file."""
     kinds = {name: kind for name, kind in KINDS.items() if node.has(kind.role)}
     images = all_images(node.settings)
     services = tuple(_service(node, machine, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
-    text = _render(
+    return services, _render(
         "compose/docker-compose.vss-demiurge.yml.j2",
+        node=node,
+        settings=node.settings,
         home=HOME,
         compose_file=COMPOSE_FILE,
         blocks={service.name: service.compose.rstrip() for service in services},
         volumes=[volume for service in services for volume in service.volumes],
-    ).encode()
-    name = hashlib.sha256(text).hexdigest()[:12]
-    return Release(services, HostFile(f"{HOME}/releases/{name}/{COMPOSE_FILE}", text))
+    )
 
 
 def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:

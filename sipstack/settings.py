@@ -67,6 +67,8 @@ class Settings(BaseModel):
     call_ring_seconds: int = Field(ge=5, le=600, description="how long a phone may ring")
     call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
     call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
+    drain_seconds: int = Field(ge=0, le=600, description="how long a proxy waits for unanswered calls before a restart")
+    trial_port: Port = Field(description="SIP port on which a release is tried beside the running one")
     nat_keepalive_seconds: int = Field(ge=5, le=300, description="interval of the OPTIONS to phones behind NAT")
 
     kamailio_debug: int = Field(ge=0, le=4, description="log level: 0 errors, 1 warnings, 2 notices, 3 info, 4 all")
@@ -99,6 +101,7 @@ class Settings(BaseModel):
     base_image: str = Field(pattern=IMAGE, description="name of the Debian base image")
     base_image_archive: str = Field(description="tar of that image, for base_image_source = archive")
     packages_as_of: str = Field(description="a new date rebuilds the images with today's packages")
+    releases_kept: int = Field(ge=2, le=50, description="releases kept on a host, to go back to")
     disk_free_gb: int = Field(ge=1, le=1000, description="a host with less free disk is refused, GB")
     log_mb: int = Field(ge=1, le=10000, description="size at which a log file is rotated, MB")
     log_files: int = Field(ge=1, le=100, description="log files kept")
@@ -173,10 +176,10 @@ class Settings(BaseModel):
                 "rtp_port_min-rtp_port_max overlaps asterisk_rtp_port_min-asterisk_rtp_port_max: move one of them"
             )
         for low, high in (("rtp_port_min", "rtp_port_max"), ("asterisk_rtp_port_min", "asterisk_rtp_port_max")):
-            for key in ("sip_port", "proxy_peer_port", "rtpengine_port", "asterisk_port"):
+            for key in ("sip_port", "trial_port", "proxy_peer_port", "rtpengine_port", "asterisk_port"):
                 if getattr(self, low) <= getattr(self, key) <= getattr(self, high):
                     raise ValueError(f"{key} is {getattr(self, key)}, which {low}-{high} contains: move one of them")
-        keys = ("sip_port", "proxy_peer_port", "rtpengine_port", "asterisk_port", "postgres_port")
+        keys = ("sip_port", "trial_port", "proxy_peer_port", "rtpengine_port", "asterisk_port", "postgres_port")
         ports = {key: getattr(self, key) for key in keys}
         for key, port in ports.items():
             if list(ports.values()).count(port) > 1:

@@ -10,9 +10,8 @@ from pyinfra.context import host
 
 from sipstack.facts.engine import ImageTags
 from sipstack.facts.system import Listener, Machine, MachineFact
-from sipstack.images import all_images
 from sipstack.node import LOOPBACK, Node
-from sipstack.services import KINDS
+from sipstack.services import images_of
 from sipstack.site import all_nodes
 
 SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
@@ -40,16 +39,12 @@ def _refusals(inventory: Inventory) -> list[str]:
             # What another user sees of the engine and the ports would only mislead.
             refusals.append(f"{node.name}: not root: connect as root, or set _sudo = True for this host")
             continue
-        builds = not _tags(node) <= one.get_fact(ImageTags)
+        builds = not {image.tag for image in images_of(node)} <= one.get_fact(ImageTags)
         if faults := [*system_faults(machine, node, builds), *port_faults(machine, node)]:
             refusals.append(f"{node.name}: " + "; ".join(faults))
         if not machine.clock_synchronised:
             logger.warning(f"{node.name}: the clock is not synchronised: install chrony or systemd-timesyncd")
     return refusals
-
-
-def _tags(node: Node) -> set[str]:
-    return {image.tag for name, image in all_images(node.settings).items() if node.has(KINDS[name].role)}
 
 
 def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
@@ -82,6 +77,8 @@ def port_faults(machine: Machine, node: Node) -> list[str]:
     faults = []
     for role, key, transports in (
         ("proxies", "sip_port", ("udp", "tcp")),
+        ("proxies", "trial_port", ("udp", "tcp")),
+        *([("proxies", "proxy_peer_port", ("udp",))] if node.peers else []),
         ("databases", "postgres_port", ("tcp",)),
         ("media", "rtpengine_port", ("udp",)),
         ("pbx", "asterisk_port", ("udp",)),

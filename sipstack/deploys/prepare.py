@@ -42,8 +42,8 @@ def images(node: Node, release: Release) -> None:
         source=settings.base_image_source,
         archive=settings.base_image_archive,
     )
-    for service in host.loop(release.services):  # type: ignore[no-untyped-call]
-        image_built(name=f"Image {service.image.tag}", image=service.image)
+    for image in host.loop(release.images):  # type: ignore[no-untyped-call]
+        image_built(name=f"Image {image.tag}", image=image)
 
 
 @deploy("Files")

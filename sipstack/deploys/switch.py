@@ -13,7 +13,8 @@ from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
 from sipstack.operations.database import part_in_place, secrets_kept
-from sipstack.operations.release import in_force, service_up, why_restart
+from sipstack.operations.proxy import rolled, tried
+from sipstack.operations.release import in_force, reads_other, service_up, why_restart
 from sipstack.services import Release, Service
 
 # A first start makes the database cluster, and Kamailio waits for it; both are far from this on any machine.
@@ -35,6 +36,24 @@ def service(name: str, release: Release) -> None:
     service_up(
         name=f"vss-{name} runs as it should", release=release, service=wanted, seconds=HEALTHY_WITHIN_S, _serial=True
     )
+
+
+@deploy("Trial")
+def trial(node: Node, release: Release) -> None:
+    """A release that would replace a running proxy takes calls beside it first."""
+    wanted = release.service("kamailio")
+    running = host.get_fact(Containers).get("vss-kamailio")
+    present = host.get_fact(DeployedFiles)
+    due = bool(wanted and running and running.serves and reads_other(wanted, running, present))
+    tried(name="The new proxy takes calls beside the running one", node=node, release=release, due=due)
+
+
+@deploy("Proxy")
+def proxy(node: Node, release: Release) -> None:
+    """The proxies change one by one; each proves itself, or goes back and is the last."""
+    if wanted := release.service("kamailio"):
+        say_why(wanted)
+    rolled(name="vss-kamailio runs as it should and has proved it", node=node, release=release, _serial=True)
 
 
 def say_why(wanted: Service) -> list[str]:

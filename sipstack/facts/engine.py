@@ -108,6 +108,20 @@ class DeployedFiles(FactBase[dict[str, FileState]]):
         return files
 
 
+class ProvedProxy(FactBase[str]):
+    """The digest of the proxy that proved itself last on this host; empty if none has."""
+
+    def command(self) -> str:
+        return f"cat {HOME}/proved 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: list[str]) -> str:
+        return "".join(output).strip()
+
+
 class ComposeInForce(FactBase[str]):
     """The compose file that is in force; empty if there is none. It holds no secret."""
 

@@ -32,7 +32,8 @@ def releases(tmp_path: Path) -> Releases:
         settings = parse({**defaults, **changes})
         me = Member("one", "192.0.2.1", ROLES)
         store = SecretStore(tmp_path / "state")
-        return release(Node(me, (me,), settings, store, numbering_plan(settings), ()), Machine())
+        node = Node(me, (me,), settings, store, numbering_plan(settings), ())
+        return release(node, Machine(), [node])
 
     return make
 

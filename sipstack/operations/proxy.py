@@ -1,0 +1,52 @@
+"""The proxies: a release is tried beside what runs, then rolled out host by host."""
+
+from collections.abc import Generator
+
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from sipstack.facts.engine import Containers, DeployedFiles, ProvedProxy
+from sipstack.node import Node
+from sipstack.operations.commands import Call
+from sipstack.operations.release import reads_other
+from sipstack.rollout.proxy import roll
+from sipstack.rollout.trial import try_out
+from sipstack.services import Release
+
+
+@operation()
+def tried(node: Node, release: Release, due: bool) -> Generator[PyinfraCommand, None, None]:
+    """A release has taken calls beside the running proxy, without a trace.
+
+    + node: this host
+    + release: what it is to run
+    + due: whether there is a running proxy that it would replace
+    """
+    if not due:
+        host.noop("there is nothing to try")
+        return
+    yield Call(try_out, node, release)
+
+
+@operation()
+def rolled(node: Node, release: Release) -> Generator[PyinfraCommand, None, None]:
+    """The proxy of this host runs as the release has it, and has proved itself with calls.
+
+    + node: this host
+    + release: what it is to run
+    """
+    service = release.service("kamailio")
+    if service is None:
+        host.noop("this host has no proxy")
+        return
+    running, present = host.get_fact(Containers).get(service.container), host.get_fact(DeployedFiles)
+    replaced = reads_other(service, running, present)
+    switch = not (running and running.serves and not replaced)
+    if not switch and host.get_fact(ProvedProxy) == service.digest:
+        host.noop("the proxy runs as it should and has proved itself")
+        return
+    # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
+    same = running is not None and running.digest == service.digest
+    replace = bool(same and running and (replaced or running.health == "unhealthy"))
+    yield Call(roll, node, release, replace, switch)

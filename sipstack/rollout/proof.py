@@ -1,0 +1,87 @@
+"""Proof: two phones on the host itself register, call each other and the outside, and their calls are on record."""
+
+import json
+import shlex
+import time
+
+from psycopg import sql
+from pyinfra.api.host import Host
+
+from sipstack.database.session import as_owner, database_host
+from sipstack.images import all_images
+from sipstack.node import Node
+from sipstack.rollout.shell import run
+from sipstack.slots import probe_slots
+
+ECHO = "9002"
+# The phones end within 15 s by themselves.
+PROOF_SECONDS = 25
+RECORD_SECONDS = 5.0
+# Nothing of the host but its network.
+DOCKER_RUN = "docker run --network host --read-only --cap-drop ALL --security-opt no-new-privileges"
+
+
+def prove(host: Host, node: Node, port: int, schema: str) -> list[str]:
+    """What is wrong with the proxy on this host, a line each; empty when everything went well.
+
+    port: SIP port of the proxy to prove. schema: where it writes its records.
+    """
+    image = all_images(node.settings)["probe"].tag
+    answer = run(host, f"{DOCKER_RUN} --rm -i {image} selftest", stdin=_order(node, port), seconds=PROOF_SECONDS)
+    *steps, last = answer.text.splitlines() or [""]
+    faults = [line.removeprefix("FAIL").strip() for line in steps if line.startswith("FAIL")]
+    if faults:
+        return faults
+    try:
+        calls = json.loads(last)["calls"]
+    except (ValueError, TypeError, KeyError):
+        return [f"the phones that prove it did not run: {answer.text[-300:] or 'no output'}"]
+    return _missing_records(host, [*calls["internal"], *calls["outside"]], schema)
+
+
+def _order(node: Node, port: int) -> str:
+    passwords = {slot.username: slot.password or "" for slot in node.slots}
+    outside = node.settings.verify_external_number
+    return json.dumps({
+        "proxy": f"{node.address}:{port}",
+        "domain": node.settings.sip_domain,
+        "phones": [[slot.number, slot.username, passwords[slot.username]] for slot in probe_slots(node.plan)],
+        "outside": outside,
+        "echo": outside == ECHO,
+        "local": node.probe_address,
+    })  # fmt: skip
+
+
+def _missing_records(host: Host, call_ids: list[str], schema: str) -> list[str]:
+    """Calls without a row in acc_cdrs, which Kamailio writes once the BYE is answered."""
+    query = sql.SQL("SELECT callid FROM {} WHERE callid = ANY(%s)").format(sql.Identifier(schema, "acc_cdrs"))
+    deadline = time.monotonic() + RECORD_SECONDS
+    with as_owner(*database_host(host)) as conn:
+        while missing := set(call_ids) - {row[0] for row in conn.execute(query, [call_ids])}:
+            if time.monotonic() > deadline:
+                return [f"{len(missing)} of {len(call_ids)} calls are not on record (acc_cdrs)"]
+            time.sleep(0.2)
+    return []
+
+
+class Watch:
+    """Asks a proxy for signs of life from its own host, to tell how long it was silent. A context manager."""
+
+    def __init__(self, host: Host, node: Node) -> None:
+        self._host = host
+        self._image = all_images(node.settings)["probe"].tag
+        self._proxy = f"{node.address}:{node.settings.sip_port}"
+        self.silent_ms: int | None = None
+
+    def __enter__(self) -> "Watch":
+        # One that a killed run has left is in the way.
+        run(self._host, "docker rm -f vss-watch")
+        run(self._host, f"{DOCKER_RUN} -d -i --name vss-watch {self._image} watch {shlex.quote(self._proxy)}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        run(self._host, "docker kill -s TERM vss-watch && timeout 5 docker wait vss-watch")
+        said = run(self._host, "docker logs vss-watch; docker rm -f vss-watch >/dev/null").text
+        for line in said.splitlines():
+            if line.startswith("{"):
+                self.silent_ms = json.loads(line)["longest_silence_ms"]

@@ -1,0 +1,105 @@
+"""One proxy changes: drain, switch, prove; and back when it does not prove itself. Only then the next."""
+
+import re
+import time
+
+from pyinfra.api.host import Host
+
+from sipstack.errors import OperatorError
+from sipstack.node import Node
+from sipstack.rollout import scripts
+from sipstack.rollout.proof import Watch, prove
+from sipstack.rollout.report import REPORT, Row
+from sipstack.rollout.shell import run
+from sipstack.services import Release
+
+# A proxy starts within a second or two; one that takes longer than this is taken back.
+BACK_WITHIN_S = 20
+# The first start of all may wait for a database that has only just been made.
+FIRST_WITHIN_S = 180
+# A proxy asks the others for their bindings when it starts.
+SYNC_SECONDS = 5.0
+
+
+def roll(host: Host, node: Node, release: Release, replace: bool, switch: bool) -> None:
+    """Bring one proxy to a release and prove it.
+
+    replace: its container is removed first, for Compose would not see what has changed. switch: False to prove what
+    runs already, because the run that switched it was killed. Raises OperatorError when the proxy did not prove
+    itself: it is back at what it ran before, and the other proxies of this run are not touched.
+    """
+    if REPORT.stopped:
+        REPORT.untouched.append(host.name)
+        raise OperatorError(f"not touched: the rollout stopped at {REPORT.stopped}")
+    row = Row(host.name, _previous(host, release) if not switch else _in_force(host), release.name)
+    REPORT.rows.append(row)
+    try:
+        if switch and row.before:
+            with Watch(host, node) as watch:
+                _change(host, node, release, row, replace)
+            row.silent_ms = watch.silent_ms
+        elif switch:
+            _switch(host, release, FIRST_WITHIN_S, replace)
+        if faults := prove(host, node, node.settings.sip_port, "public"):
+            raise OperatorError("it does not serve calls: " + "; ".join(faults))
+    except OperatorError as error:
+        REPORT.stopped = host.name
+        row.outcome = f"FAILED: {error}\n    {_take_back(host, row, release)}"
+        raise OperatorError(row.outcome) from None
+    run(host, scripts.note_proved(release))
+
+
+def _change(host: Host, node: Node, release: Release, row: Row, replace: bool) -> None:
+    """Drain a running proxy and switch it, and note what was carried over."""
+    patience = node.settings.drain_seconds
+    drained = run(host, scripts.drain(patience), seconds=patience + 30)
+    row.cut = _number(drained.text, "unanswered")
+    bindings, calls = _count(host)
+    _switch(host, release, BACK_WITHIN_S, replace)
+    deadline = time.monotonic() + SYNC_SECONDS
+    now = _count(host)
+    while now[0] < bindings and time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = _count(host)
+    row.bindings, row.calls = (bindings, now[0]), (calls, now[1])
+
+
+def _switch(host: Host, release: Release, seconds: int, replace: bool) -> None:
+    switched = run(host, scripts.switch(release, seconds, replace), seconds=2 * seconds + 60)
+    if not switched.ok:
+        raise OperatorError(f"it does not start: {switched.text}")
+
+
+def _take_back(host: Host, row: Row, release: Release) -> str:
+    """Return to what ran before; what came of it, in words."""
+    if not row.before:
+        return "there is no release before it to go back to"
+    if _in_force(host) == row.before:
+        # The host itself did it: a release that does not become healthy is replaced there at once.
+        return f"taken back to release {row.before}"
+    back = run(host, scripts.switch_to(row.before, BACK_WITHIN_S), seconds=2 * BACK_WITHIN_S + 60)
+    if back.ok:
+        return f"taken back to release {row.before}"
+    return f"NOT taken back to release {row.before}, look at the host: {back.text}"
+
+
+def _in_force(host: Host) -> str:
+    """The release that this host serves; empty if there is none, or if its proxy does not run."""
+    return run(host, scripts.SERVED).text
+
+
+def _previous(host: Host, release: Release) -> str:
+    """The release before this one."""
+    names = [name for name in run(host, scripts.HISTORY).text.split() if name != release.name]
+    return names[-1] if names else ""
+
+
+def _count(host: Host) -> tuple[int, int]:
+    """How many bindings and calls in progress the proxy knows."""
+    said = run(host, scripts.COUNT).text
+    return _number(said, "bindings"), _number(said, "calls")
+
+
+def _number(text: str, key: str) -> int:
+    found = re.search(rf"^{key} (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0

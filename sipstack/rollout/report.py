@@ -1,0 +1,74 @@
+"""What a rollout did, told at the end of the run, after all that pyinfra prints."""
+
+import atexit
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Row:
+    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked."""
+
+    host: str
+    before: str
+    after: str
+    silent_ms: int | None = None
+    bindings: tuple[int, int] | None = None
+    calls: tuple[int, int] | None = None
+    cut: int = 0
+    outcome: str = "proved"
+
+    def __str__(self) -> str:
+        parts = [f"{self.before or 'nothing'} -> {self.after}"]
+        if self.silent_ms is not None:
+            parts.append(f"SIP silent {self.silent_ms / 1000:.1f} s")
+        if self.bindings:
+            parts.append(f"bindings {self.bindings[0]} -> {self.bindings[1]}")
+        if self.calls:
+            parts.append(f"calls carried over {self.calls[1]} of {self.calls[0]}")
+        if self.cut:
+            parts.append(f"{self.cut} unanswered calls cut")
+        return ", ".join([*parts, self.outcome])
+
+
+@dataclass
+class Report:
+    """The rollout of this run. stopped: the proxy at which it stopped, empty while it goes on."""
+
+    stopped: str = ""
+    rows: list[Row] = field(default_factory=list)
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    untouched: list[str] = field(default_factory=list)
+    refusals: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+
+    def service_changed(self, host: str, service: str) -> None:
+        """A service of a host was started anew."""
+        self.changed.setdefault(host, []).append(service)
+
+    def refused(self, host: str, release: str, why: str, lines: list[str]) -> None:
+        """A release failed its trial on a host."""
+        self.refusals[host] = (f"release {release} refused: {why}", lines)
+
+    def __str__(self) -> str:
+        lines = [f"  {host}: {', '.join(services)} restarted" for host, services in self.changed.items()]
+        lines += [f"  {row.host}: {row}" for row in self.rows]
+        for host, (said, details) in self.refusals.items():
+            lines += [f"  {host}: {said}", *(f"      {line}" for line in details)]
+        if self.untouched:
+            lines.append(f"  not touched: {', '.join(self.untouched)}")
+        if not lines:
+            return ""
+        head = "Rollout"
+        if self.stopped:
+            head = f"Rollout STOPPED at {self.stopped}"
+        elif self.refusals:
+            head = "Rollout REFUSED, what serves was not touched"
+        return "\n".join([f"--> {head}", *lines])
+
+
+REPORT = Report()
+
+
+@atexit.register
+def _tell() -> None:
+    if text := str(REPORT):
+        print(text, flush=True)

@@ -1,0 +1,93 @@
+"""What is done on the host itself, in one piece: a run that is killed must not leave it half done."""
+
+import shlex
+
+from sipstack.paths import COMPOSE_FILE, HOME
+from sipstack.services import Release
+
+LINK = f"{HOME}/{COMPOSE_FILE}"
+# Every release that was put in force, the newest last; which configuration of the proxy has proved itself.
+HISTORY_FILE = f"{HOME}/history"
+PROVED_FILE = f"{HOME}/proved"
+HISTORY = f"cat {HISTORY_FILE} 2>/dev/null || true"
+# The release in force, if its proxy runs.
+SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink {LINK} | cut -d/ -f2"
+_KAMCMD = "docker exec vss-kamailio kamcmd"
+COUNT = (
+    f"echo bindings $({_KAMCMD} stats.fetch usrloc.location_contacts | sed -n 's/.*location_contacts: *//p');"
+    f"echo calls $({_KAMCMD} dlg.stats_active | sed -n 's/.*ongoing: *//p')"
+)
+# How long a call that comes in during the last moments is left to its phone, which repeats it. Seconds; longer than a
+# switch, shorter than what a phone waits for (RFC 3261 section 17.1.1.2, timer B).
+HOLD_SECONDS = 8
+# Most calls are answered or refused within this; only if some still ring then, new ones are refused. Seconds.
+QUIET_SECONDS = 2
+
+_DRAIN = """
+set -u
+k() {{ {kamcmd} "$@"; }}
+for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
+unanswered() {{ k dlg.stats_active | awk '$1 ~ /starting|connecting|answering/ {{ n += $2 }} END {{ print n + 0 }}'; }}
+quiet_within() {{
+    local until=$((SECONDS + $1))
+    while (($(unanswered))); do
+        ((SECONDS < until)) || return 1
+        sleep 0.1
+    done
+}}
+for_seconds hold_until {hold}
+if ! quiet_within {quiet}; then
+    for_seconds refuse_until $(({patience} + {hold}))
+    for_seconds hold_until 0
+    quiet_within {patience}
+    for_seconds hold_until {hold}
+fi
+echo "unanswered $(unanswered)"
+"""
+
+# Output goes to a file: a connection that breaks must not end this with SIGPIPE.
+_SWITCH = """
+exec 9>/run/lock/vss-switch && flock 9
+link={link}
+old=$(readlink $link || true)
+into_force() {{ ln -sfn "$1" $link.new && mv -T $link.new $link && echo "$1" | cut -d/ -f2 >>{history}; }}
+up() {{ docker compose --progress quiet -f $link up -d --wait --wait-timeout {seconds} kamailio; }}
+into_force {target}
+{first}
+up && exit 0
+echo "the last lines of its log:"
+docker logs --tail 12 vss-kamailio
+[ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old"; up; }}
+exit 1
+"""
+
+
+def drain(patience: int) -> str:
+    """Let no new call begin and wait until none is unanswered, `patience` seconds at most; prints how many are."""
+    script = _DRAIN.format(kamcmd=_KAMCMD, hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
+    return f"bash -c {shlex.quote(script)}"
+
+
+def switch(release: Release, seconds: int, replace: bool) -> str:
+    """Put a release in force and start its proxy; if it is not healthy within `seconds`, what was there before."""
+    first = f"docker compose --progress quiet -f {LINK} rm --stop --force kamailio" if replace else ""
+    return _detached(release.name, seconds, first)
+
+
+def switch_to(name: str, seconds: int) -> str:
+    """The same for a release that is on the host already."""
+    return _detached(name, seconds, "")
+
+
+def note_proved(release: Release) -> str:
+    """Remember that the proxy of a release has proved itself."""
+    service = release.service("kamailio")
+    assert service is not None
+    return f"echo {service.digest} >{PROVED_FILE}"
+
+
+def _detached(name: str, seconds: int, first: str) -> str:
+    target = f"releases/{name}/{COMPOSE_FILE}"
+    script = _SWITCH.format(link=LINK, history=HISTORY_FILE, target=target, seconds=seconds, first=first)
+    log = f"{HOME}/switch.log"
+    return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"

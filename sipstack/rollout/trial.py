@@ -1,0 +1,61 @@
+"""The trial: a release runs beside the one that serves, on another port, with tables of its own, and takes calls.
+
+What it writes is gone afterwards, and the running proxy is not touched.
+"""
+
+import secrets
+import time
+
+from pyinfra.api.host import Host
+
+from sipstack.database.own_tables import create_trial, drop_trial
+from sipstack.database.session import as_owner, database_host
+from sipstack.errors import OperatorError
+from sipstack.node import Node
+from sipstack.rollout.proof import prove
+from sipstack.rollout.report import REPORT
+from sipstack.rollout.shell import run
+from sipstack.services import Release
+
+START_SECONDS = 20
+CONTAINER = "vss-kamailio-trial"
+
+
+def try_out(host: Host, node: Node, release: Release) -> None:
+    """Try a release on one host. Raises OperatorError with what is wrong with it."""
+    begun = time.monotonic()
+    compose = f"docker compose --progress quiet -f {release.compose.path} --profile trial"
+    try:
+        checked = run(host, f"{compose} run --rm --no-deps -T kamailio-trial check")
+        if not checked.ok:
+            raise _refused(host, release, "its configuration has errors", checked.text.splitlines()[-12:])
+        _boot_and_call(host, node, release, compose)
+    finally:
+        run(host, f"{compose} rm --stop --force --volumes kamailio-trial")
+    host.log_styled(f"release {release.name} took calls on trial ({time.monotonic() - begun:.0f} s)", fg="green")
+
+
+def _boot_and_call(host: Host, node: Node, release: Release, compose: str) -> None:
+    schema, role = node.me.trial_schema, node.settings.postgres_user
+    through, database_node = database_host(host)
+    with as_owner(through, database_node) as conn:
+        create_trial(conn, schema, role)
+    try:
+        # rtpengine tells the questions of several proxies apart by their number: one that it has never heard.
+        number = 2_000_000_001 + secrets.randbelow(100_000_000)
+        up = f"{compose} up -d --no-deps --wait --wait-timeout {START_SECONDS} kamailio-trial"
+        started = run(host, f"TRIAL_SERVER_ID={number} {up}")
+        if not started.ok:
+            log = run(host, f"docker logs --tail 12 {CONTAINER}").text
+            raise _refused(host, release, "it does not start", log.splitlines())
+        if faults := prove(host, node, node.settings.trial_port, schema):
+            raise _refused(host, release, "it does not serve calls", faults)
+    finally:
+        with as_owner(through, database_node) as conn, conn.transaction():
+            drop_trial(conn, schema)
+
+
+def _refused(host: Host, release: Release, why: str, lines: list[str]) -> OperatorError:
+    REPORT.refused(host.name, release.name, why, lines)
+    said = "".join(f"\n    {line}" for line in lines)
+    return OperatorError(f"release {release.name} is refused, {why}; nothing that serves was touched{said}")
