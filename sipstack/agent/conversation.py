@@ -14,7 +14,10 @@ _LOOK_SECONDS = 0.25
 
 
 class Conversation:
-    """Made for one call; `run` makes it. A failure names the proxy that set the call up, as far as one did. Both phones are busy until it ends."""
+    """Made for one call; `run` makes it. Both phones are busy until it ends.
+
+    A failure names the proxy that set the call up, as far as one did.
+    """
 
     def __init__(self, caller: LoadPhone, called: LoadPhone, tally: Tally, stop: asyncio.Event) -> None:
         self._caller, self._called = caller, called

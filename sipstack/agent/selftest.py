@@ -5,8 +5,9 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .agent import Account, Agent
+from .agent import Agent
 from .errors import SipError
+from .exchange import Account
 from .message import Address, place_of
 from .steps import Steps
 
