@@ -14,11 +14,15 @@ _LOOK_SECONDS = 0.25
 
 
 class Conversation:
-    """Made for one call; `run` makes it. Both phones are busy until it ends."""
+    """Made for one call; `run` makes it. Both phones are busy until it ends.
+
+    A failure names the proxy that set the call up, as far as one did.
+    """
 
     def __init__(self, caller: LoadPhone, called: LoadPhone, tally: Tally, stop: asyncio.Event) -> None:
         self._caller, self._called = caller, called
         self._tally, self._stop = tally, stop
+        self._proxy = caller.agent.proxy
         self._call = caller.agent.place(called.agent.account.number)
         caller.busy = called.busy = True
         called.expect(self._call.call_id)
@@ -34,7 +38,7 @@ class Conversation:
         try:
             await self._run(random.uniform(*hold), ring_seconds)
         except (SipError, OSError) as error:
-            proxy = "{}:{}".format(*self._caller.agent.proxy)
+            proxy = f"{self._proxy[0]}:{self._proxy[1]}"
             who = {"caller": self._caller.agent.account.user, "callee": self._called.agent.account.user}
             self._tally.failed.append(failure(str(error), call_id=self._call.call_id, **who, proxy=proxy))
         finally:
@@ -50,6 +54,7 @@ class Conversation:
             await asyncio.wait((dialling,), timeout=0.005)
         ringing = loop.time()
         await dialling
+        self._proxy = self._caller.agent.proxy
         self._tally.setup_ms.append((ringing - start) * 1000)
         self._tally.up()
         try:

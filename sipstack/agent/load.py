@@ -14,8 +14,8 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from .agent import Account
 from .conversation import Conversation
+from .exchange import Account
 from .loadphone import LoadPhone, Range
 from .message import Address, place_of
 from .stop import stopped

@@ -4,9 +4,10 @@ import asyncio
 import random
 from contextlib import suppress
 
-from .agent import Account, Agent
+from .agent import Agent
 from .call import Call
 from .errors import SipError
+from .exchange import Account
 from .message import Address
 from .tally import Tally, failure
 

@@ -5,13 +5,14 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .agent import Account, Agent
+from .agent import Agent
 from .errors import SipError
+from .exchange import Account
 from .message import Address, place_of
 from .steps import Steps
 
 STEP_SECONDS = 4.0  # what a step may take: T1 and two repetitions, and a slow database besides
-TOTAL_SECONDS = 13.5  # with what is left to tidy up, the whole run ends within 15
+TOTAL_SECONDS = 12.5  # with what is left to tidy up, the whole run ends within 15
 _TIDY_SECONDS = 1.0
 
 
@@ -30,6 +31,8 @@ class Report:
         seconds = max(0.0, min(STEP_SECONDS, self._deadline - asyncio.get_running_loop().time()))
         steps.now("starting")
         try:
+            if seconds == 0:
+                raise SipError(f"not tried, {TOTAL_SECONDS:g} s are over")
             async with asyncio.timeout(seconds):
                 await run()
         except TimeoutError:

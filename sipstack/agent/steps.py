@@ -4,9 +4,10 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from .agent import Account, Agent
+from .agent import Agent
 from .call import Call
 from .errors import NoAnswerError, RefusedError, SipError
+from .exchange import Account
 from .message import Address
 from .rtp import Rtp
 

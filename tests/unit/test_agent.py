@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sipstack.agent.agent import Account, Agent
+from sipstack.agent.agent import Agent
 from sipstack.agent.call import Call
 from sipstack.agent.dialog import Dialog
 from sipstack.agent.digest import credentials, parse_challenge
 from sipstack.agent.errors import NoAnswerError, RefusedError
+from sipstack.agent.exchange import Account
 from sipstack.agent.message import Address, parse, split_list
 from tests.unit.fake_proxy import DOMAIN, PASSWORD, FakeProxy
 
