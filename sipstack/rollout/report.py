@@ -51,8 +51,11 @@ class Report:
     def __str__(self) -> str:
         lines = [f"  {host}: {', '.join(services)} restarted" for host, services in self.changed.items()]
         lines += [f"  {row.host}: {row}" for row in self.rows]
+        told = set()
         for host, (said, details) in self.refusals.items():
-            lines += [f"  {host}: {said}", *(f"      {line}" for line in details)]
+            # The same fault on every host is shown once.
+            lines += [f"  {host}: {said}", *(f"      {line}" for line in details if said not in told)]
+            told.add(said)
         if self.untouched:
             lines.append(f"  not touched: {', '.join(self.untouched)}")
         if not lines:
