@@ -51,6 +51,9 @@ def _refuse_no_hosts(name: str) -> None:
             names = ", ".join(host.name for host in inventory)
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
         init(inventory, settings, initial_limit=initial_limit)
+        # pyinfra keeps hosts in a set: what goes from host to host would take another order each time.
+        ordered = inventory.get_active_hosts
+        inventory.get_active_hosts = lambda: sorted(ordered(), key=lambda host: host.name)  # type: ignore[method-assign]
 
     # On this one State, not on its class: the command line makes exactly one.
     state.init = checked  # type: ignore[method-assign,assignment]

@@ -6,17 +6,17 @@ from hashlib import sha256
 from itertools import takewhile
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
 from sipstack.images import tar
-from sipstack.operations.commands import add_files
+from sipstack.operations.commands import Call, add_files
 from sipstack.paths import COMPOSE_FILE, HOME
+from sipstack.rollout.report import REPORT
+from sipstack.rollout.scripts import LINK, into_force
 from sipstack.services import HostFile, Release, Service
-
-# The compose file that is in force has a well-known name.
-LINK = f"{HOME}/{COMPOSE_FILE}"
 
 
 @operation()
@@ -46,14 +46,7 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
     if present and present.sha256 == release.compose.path.removeprefix(f"{HOME}/"):
         host.noop(f"release {release.name} is in force")
         return
-    yield StringCommand(into_force(release))
-
-
-def into_force(release: Release) -> str:
-    """The command that makes the well-known name lead to a release's compose file."""
-    target = release.compose.path.removeprefix(f"{HOME}/")
-    # A rename replaces the old link in one step.
-    return f"ln -sfn {target} {LINK}.new && mv -T {LINK}.new {LINK}"
+    yield StringCommand(into_force(release.name))
 
 
 @operation()
@@ -79,12 +72,17 @@ def service_up(release: Release, service: Service | None, seconds: int) -> Gener
     if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
         # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
         up = f"{compose} rm --stop --force {service.name} && {up}"
-    yield StringCommand(into_force(release))
+    yield StringCommand(into_force(release.name))
+    yield Call(_note_change, service.container)
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     yield StringCommand(
         f"{{ {up}; }} 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
         f" docker logs --tail 15 {service.container} 2>&1; exit 1; }}"
     )
+
+
+def _note_change(host: Host, container: str) -> None:
+    REPORT.service_changed(host.name, container)
 
 
 def reads_other(service: Service, running: Container | None, present: Mapping[str, FileState]) -> bool:

@@ -5,6 +5,7 @@ import shlex
 from sipstack.paths import COMPOSE_FILE, HOME
 from sipstack.services import Release
 
+# The compose file that is in force has a well-known name.
 LINK = f"{HOME}/{COMPOSE_FILE}"
 # Every release that was put in force, the newest last; which configuration of the proxy has proved itself.
 HISTORY_FILE = f"{HOME}/history"
@@ -48,10 +49,9 @@ echo "unanswered $(unanswered)"
 # Output goes to a file: a connection that breaks must not end this with SIGPIPE.
 _SWITCH = """
 exec 9>/run/lock/vss-switch && flock 9
-link={link}
-old=$(readlink $link || true)
-into_force() {{ ln -sfn "$1" $link.new && mv -T $link.new $link && echo "$1" | cut -d/ -f2 >>{history}; }}
-up() {{ docker compose --progress quiet -f $link up -d --wait --wait-timeout {seconds} kamailio; }}
+old=$(readlink {link} | cut -d/ -f2)
+into_force() {{ {into_force}; }}
+up() {{ docker compose --progress quiet -f {link} up -d --wait --wait-timeout {seconds} kamailio; }}
 into_force {target}
 {first}
 up && exit 0
@@ -60,6 +60,13 @@ docker logs --tail 12 vss-kamailio
 [ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old"; up; }}
 exit 1
 """
+
+
+def into_force(name: str) -> str:
+    """Make the well-known name lead to a release's compose file, and remember it. name may be a shell variable."""
+    # A rename replaces the old link in one step.
+    link = f"ln -sfn releases/{name}/{COMPOSE_FILE} {LINK}.new && mv -T {LINK}.new {LINK}"
+    return f"{link} && echo {name} >>{HISTORY_FILE}"
 
 
 def drain(patience: int) -> str:
@@ -87,7 +94,6 @@ def note_proved(release: Release) -> str:
 
 
 def _detached(name: str, seconds: int, first: str) -> str:
-    target = f"releases/{name}/{COMPOSE_FILE}"
-    script = _SWITCH.format(link=LINK, history=HISTORY_FILE, target=target, seconds=seconds, first=first)
+    script = _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
