@@ -3,12 +3,14 @@
 from pyinfra import host, inventory
 
 from sipstack import services, site
+from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
 from sipstack.deploys.switch import database, proxy, put_in_force, service, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
+exclusive()
 machine = preflight(node)
 release = services.release(node, machine, site.all_nodes(inventory).values())
 

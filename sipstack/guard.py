@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,39 @@ from pyinfra.context import config, state
 from sipstack.paths import ROOT
 
 
+@dataclass(frozen=True)
+class Run:
+    """What the command line asks for. changes: whether hosts are going to be changed, not only looked at."""
+
+    inventory: str
+    changes: bool
+
+
+_run = Run("an inventory", True)
+
+
+def this_run() -> Run:
+    """The run that we are in. Click itself can be asked only where pyinfra reads its configuration."""
+    return _run
+
+
 def guard() -> None:
     """Called from config.py, which pyinfra executes before it reads the inventory. Raises PyinfraError."""
+    global _run
     given = click.get_current_context().params
+    _run = Run(given["inventory"], _changes(given))
     _refuse_missing_file(given["inventory"])
     _refuse_no_hosts(given["inventory"])
     if any(operation.endswith(".py") for operation in given["operations"]):
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
         _refuse_silence(given)
+
+
+def _changes(given: dict[str, Any]) -> bool:
+    looks_only = any(given.get(option) for option in ("dry", "debug_facts", "debug_operations"))
+    # Without -y, pyinfra prints what it would do as JSON and ends.
+    return not looks_only and bool(given.get("yes") or not given.get("json_output"))
 
 
 def _refuse_silence(given: dict[str, Any]) -> None:

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from paramiko import SSHException
 from psycopg import sql
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
@@ -16,6 +14,7 @@ from sipstack.database.subscribers import Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.paths import ROOT
+from sipstack.privileges import privileges
 
 SQL = ROOT / "sql"
 
@@ -164,7 +163,7 @@ def on_every_proxy(host: Host, command: str) -> None:
             if not proxy.connected:
                 proxy.connect(reason="to make it forget what changed", raise_exceptions=True)
             done, output = proxy.run_shell_command(
-                f"{unless_up}docker exec vss-kamailio {command}", **_privileges(proxy)
+                f"{unless_up}docker exec vss-kamailio {command}", **privileges(proxy)
             )
         except (PyinfraError, OSError, SSHException) as error:
             by_hand = f"run `docker exec vss-kamailio {command}` there"
@@ -172,12 +171,6 @@ def on_every_proxy(host: Host, command: str) -> None:
             continue
         if not done:
             raise OperatorError(f"{proxy.name}: `{command}` failed, run it there: {output.output.strip()}")
-
-
-def _privileges(host: Host) -> dict[str, Any]:
-    """How commands become root on a host: what its data and the command line say of sudo and the like."""
-    arguments: dict[str, Any] = dict(pop_global_arguments(host.state, host, {})[0])
-    return {key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS}
 
 
 # In the order in which they depend on each other.
