@@ -10,7 +10,9 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.inventory import Inventory
 from pyinfra.context import config, state
 
+from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
+from sipstack.rehearsal import mode
 
 
 def guard() -> None:
@@ -22,6 +24,14 @@ def guard() -> None:
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
         _refuse_silence(given)
+
+
+def _rehearse(inventory: Inventory) -> None:
+    """In a rehearsal the hosts are the lab's, whatever the inventory says of keys and secrets."""
+    try:
+        inventory.override_data.update(mode.overrides())
+    except OperatorError as error:
+        raise PyinfraError(str(error)) from None
 
 
 def _refuse_silence(given: dict[str, Any]) -> None:
@@ -50,6 +60,7 @@ def _refuse_no_hosts(name: str) -> None:
         if initial_limit == []:
             names = ", ".join(host.name for host in inventory)
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
+        _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
 
     # On this one State, not on its class: the command line makes exactly one.
