@@ -90,9 +90,13 @@ def _refuse_address(name: str, address: ipaddress.IPv4Address) -> None:
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         raise OperatorError(f"{name}: {address} cannot be played by a host: give it an address of its own")
     # This machine answers for its own addresses on every wire, so they would lead to it.
-    shown = json.loads(run(["ip", "-json", "-4", "address"]).stdout or "[]")
-    if str(address) in (entry["local"] for link in shown for entry in link["addr_info"]):
+    if str(address) in _own_addresses():
         raise OperatorError(f"{name}: {address} is this machine's own: rehearse on another machine")
+
+
+def _own_addresses() -> set[str]:
+    shown = json.loads(run(["ip", "-json", "-4", "address"]).stdout or "[]")
+    return {entry["local"] for link in shown for entry in link["addr_info"]}
 
 
 def _way_in(target: str, data: Mapping[str, Any]) -> tuple[str, int]:
