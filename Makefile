@@ -4,7 +4,7 @@ SHELL := /bin/bash
 INVENTORY ?= inventories/lab.py
 BIN := .venv/bin
 
-.PHONY: help demo deploy verify test test-all lint unit clean
+.PHONY: help demo deploy verify rehearse test test-all lint unit clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -17,6 +17,9 @@ deploy: .venv/ready ## deploy INVENTORY
 
 verify: .venv/ready ## prove INVENTORY with real calls
 	@$(BIN)/sipstack verify $(INVENTORY)
+
+rehearse: .venv/ready ## play INVENTORY on throw-away hosts with its names and addresses: deploy, verify, leave up
+	@$(BIN)/sipstack rehearse $(INVENTORY)
 
 test: lint ## lint, unit tests, and the lab end to end
 	@$(BIN)/python -m pytest tests/unit tests/lab

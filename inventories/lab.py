@@ -1,17 +1,19 @@
-"""Whatever lab is up: the hosts that `sipstack lab up` made. SIPSTACK_LAB names another lab than `lab`."""
-
-import json as _json
-import os as _os
+"""Whatever lab is up: SIPSTACK_LAB names one, else it is `lab`, else the only one that is up."""
 
 from pyinfra.api.exceptions import PyinfraError as _PyinfraError
 
+from sipstack.errors import OperatorError as _OperatorError
 from sipstack.lab.state import LabState as _LabState
+from sipstack.lab.state import current_lab as _current_lab
+from sipstack.lab.wiring import Wiring as _Wiring
+from sipstack.lab.wiring import as_wirings as _as_wirings
 
-_lab = _os.environ.get("SIPSTACK_LAB", "lab")
-_folder = _LabState(_lab).folder
-if not (_folder / "hosts.json").exists():
-    raise _PyinfraError(f"no lab {_lab!r} is up; run `make demo` or `sipstack lab up --name {_lab}`")
-_known = _json.loads((_folder / "hosts.json").read_text())
+try:
+    _state = _LabState(_current_lab())
+except _OperatorError as _error:
+    raise _PyinfraError(str(_error)) from None
+_known = _state.read()
+_wirings = _as_wirings(_known["wirings"])
 
 
 def _group(name: str) -> list[tuple[str, dict[str, str]]]:
@@ -19,12 +21,13 @@ def _group(name: str) -> list[tuple[str, dict[str, str]]]:
         (
             host,
             {
-                "address": _known["hosts"][host],
-                "state": _folder.name,
+                # A host that plays a real one serves phones at the address of that one.
+                "address": _wirings.get(host, _Wiring()).address(_known["hosts"][host]),
+                "state": _state.folder.name,
                 "ssh_hostname": _known["hosts"][host],
                 "ssh_user": "root",
-                "ssh_key": str(_folder / "id_ed25519"),
-                "ssh_known_hosts_file": str(_folder / "known_hosts"),
+                "ssh_key": str(_state.key),
+                "ssh_known_hosts_file": str(_state.known_hosts),
                 "ssh_strict_host_key_checking": "yes",
             },
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sipstack import demo
 from sipstack.errors import OperatorError
 from sipstack.lab import cli as lab
+from sipstack.rehearsal import cli as rehearsal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("inventory", help="such as inventories/prod.py")
     add.set_defaults(func=_passwords)
 
+    rehearsal.add_command(verbs)
     lab.add_commands(verbs)
-    args = parser.parse_args(argv)
+    # What follows -- is a command, with options of its own, which argparse would take for ours.
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:cut])
+    if (command := words[cut + 1 :]) and args.func is not rehearsal.main:
+        parser.error("only `sipstack rehearse` runs a command")
+    args.command = command
     try:
         return int(args.func(args))
     except OperatorError as error:

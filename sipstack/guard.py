@@ -11,7 +11,9 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.inventory import Inventory
 from pyinfra.context import config, state
 
+from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
+from sipstack.rehearsal import mode
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ def _changes(given: dict[str, Any]) -> bool:
     return not looks_only and bool(given.get("yes") or not given.get("json_output"))
 
 
+def _rehearse(inventory: Inventory) -> None:
+    """In a rehearsal the hosts are the lab's, whatever the inventory says of keys and secrets."""
+    try:
+        inventory.override_data.update(mode.overrides())
+    except OperatorError as error:
+        raise PyinfraError(str(error)) from None
+
+
 def _refuse_silence(given: dict[str, Any]) -> None:
     asks = not any(given.get(option) for option in ("yes", "dry", "json_output", "debug_facts", "debug_operations"))
     if asks and not sys.stdin.isatty():
@@ -75,6 +85,7 @@ def _refuse_no_hosts(name: str) -> None:
         if initial_limit == []:
             names = ", ".join(host.name for host in inventory)
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
+        _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
         # pyinfra keeps hosts in a set: what goes from host to host would take another order each time.
         ordered = inventory.get_active_hosts

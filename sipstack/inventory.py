@@ -51,10 +51,7 @@ def load(path: str | Path, limit: Sequence[str] = ()) -> Inventory:
     Raises OperatorError in one line: no such file, no hosts, a limit that matches none, settings that are refused.
     A host without an address is asked for it over SSH.
     """
-    file = _existing(Path(path))
-    raw = [(host["name"], tuple(host["groups"]), host["data"]) for host in _ask_pyinfra(file)]
-    if not raw:
-        raise OperatorError(f"{path}: no hosts in it: put hosts into its groups")
+    file, raw = read(path)
     with Connections((name, data) for name, _, data in raw) as connections:
         everyone = _entries(tuple(_HostView(name, groups, _Data(data), connections) for name, groups, data in raw))
     chosen = set()
@@ -65,6 +62,18 @@ def load(path: str | Path, limit: Sequence[str] = ()) -> Inventory:
             raise OperatorError(f"{path}: limit {pattern!r} matches no host: write a group or a name ({names})")
         chosen.update(found)
     return Inventory(file, tuple(e for e in everyone if not limit or e.name in chosen), everyone)
+
+
+def read(path: str | Path) -> tuple[Path, list[tuple[str, tuple[str, ...], Mapping[str, Any]]]]:
+    """The file, and name, groups and data of each host, as pyinfra has them; nothing is connected to.
+
+    Raises OperatorError in one line: no such file, no hosts.
+    """
+    file = _existing(Path(path))
+    raw = [(host["name"], tuple(host["groups"]), host["data"]) for host in _ask_pyinfra(file)]
+    if not raw:
+        raise OperatorError(f"{path}: no hosts in it: put hosts into its groups")
+    return file, raw
 
 
 def _existing(path: Path) -> Path:

@@ -7,7 +7,7 @@ from sipstack.lab.engine import engine_answers
 from sipstack.lab.hosts import Lab
 from sipstack.lab.image import remove_images
 from sipstack.lab.shell import run
-from sipstack.paths import STATE
+from sipstack.lab.state import labs_with_hosts
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,8 +51,7 @@ def _every_lab() -> list[str]:
     if engine_answers():
         label = ["--filter", "label=sipstack.lab", "--format", '{{.Label "sipstack.lab"}}']
         running = run(["docker", "ps", "--all", *label]).stdout.split()
-    left = [folder.parent.name.removeprefix("lab-") for folder in STATE.glob("lab*/hosts.json")]
-    return sorted({*running, *left})
+    return sorted({*running, *labs_with_hosts()})
 
 
 def _status(args: Any) -> int:

@@ -1,17 +1,20 @@
 """A lab: hosts that behave like freshly installed Debian machines with SSH, brought up and down together."""
 
 import re
-import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sipstack.errors import OperatorError
+from sipstack.lab.admission import admit
 from sipstack.lab.engine import engine_answers, ensure_engine
 from sipstack.lab.image import ensure_host_image
-from sipstack.lab.machine import BOOT_SECONDS, LabHost
+from sipstack.lab.machine import LabHost
 from sipstack.lab.namespaces import remove_namespaces
 from sipstack.lab.network import FIRST_HOST, FIRST_OUTSIDE, LabNetwork, ensure_network, find_network
 from sipstack.lab.shell import ensure_command, run
 from sipstack.lab.state import LabState
+from sipstack.lab.wiring import Wiring, as_wirings, played_addresses
 
 __all__ = ["GROUPS", "Lab", "LabHost"]
 
@@ -35,11 +38,11 @@ RUN_OPTIONS = [
     "--tmpfs=/run/lock:mode=1777",
     "--tmpfs=/tmp:mode=1777,exec",
 ]
-ADMIT = """
-file=/root/.ssh/authorized_keys
-mkdir -p -m 700 /root/.ssh
-grep -qxF "$1" $file 2>/dev/null || echo "$1" >> $file
-"""
+# One or several labels of RFC 1123: a host may be called by its full name.
+HOST_NAME_MAX = 63  # bytes; Linux takes 64 (sethostname(2)), the engine one less
+LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# Bringing up is waiting more than working.
+AT_A_TIME = 8
 
 
 class Lab:
@@ -60,14 +63,20 @@ class Lab:
             return found
         raise OperatorError(f"lab {self.name!r} is not up; run `sipstack lab up --name {self.name}`")
 
-    def up(self, names: list[str], groups: dict[str, list[str]] | None = None) -> list[LabHost]:
+    def up(
+        self,
+        names: list[str],
+        groups: dict[str, list[str]] | None = None,
+        wirings: Mapping[str, Wiring] | None = None,
+    ) -> list[LabHost]:
         """Bring up the hosts `names` beside those that run already; return all of the lab once SSH answers.
 
         groups: for each group of the inventory the names of its hosts; replaces what was said before. Without
-        it, new hosts are put into every group. OperatorError for bad names and whatever the engine refuses.
+        it, new hosts are put into every group. wirings: what hosts have of the real ones that they play; kept for
+        hosts that are not in it. OperatorError for bad names and whatever the engine refuses.
         """
         for name in names:
-            if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+            if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", name) or len(name) > HOST_NAME_MAX:
                 raise OperatorError(f"host name {name!r}: use small letters, digits and hyphens (RFC 1123)")
         ensure_command("ip", "iproute2")
         ensure_command("ssh", "openssh-client")
@@ -75,18 +84,27 @@ class Lab:
         known = self._known()
         addresses = self._addresses(known["hosts"], names)
         chosen = self._groups(known, addresses, groups)
+        wired = {**as_wirings(known["wirings"]), **(wirings or {})}
         image = ensure_host_image()
-        network = ensure_network(f"sipstack-{self.name}", f"sl-{self.name}", self.label)
+        played = played_addresses(wired.values())
+        network = ensure_network(f"sipstack-{self.name}", f"sl-{self.name}", self.label, played)
         self.state.prepare()
         plan = {name: network.address(last) for name, last in addresses.items()}
-        self.state.write_names(plan)
-        self.state.write(plan, chosen, {})  # so that a start that is interrupted can be taken up again
+        self.state.write_names(plan, wired)
+        self.state.write(plan, chosen, wired, {})  # so that a start that is interrupted can be taken up again
         hosts = [self._host(name, address) for name, address in plan.items()]
-        for host in hosts:
+        key = self.state.key.with_suffix(".pub").read_text().strip()
+
+        def bring_up(host: LabHost) -> list[str]:
             self._ensure_running(host, network, image)
-        self.state.write(plan, chosen, {host.name: self._admit(host) for host in hosts})
-        for host in hosts:
-            host.await_ssh()
+            if wired:
+                host.exec("sh", "/usr/local/sbin/lab-network")
+            return admit(host, key, wired.get(host.name, Wiring()))
+
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            keys = list(pool.map(bring_up, hosts))
+            self.state.write(plan, chosen, wired, dict(zip(plan, keys, strict=True)))
+            list(pool.map(LabHost.await_ssh, hosts))
         return hosts
 
     def hosts(self) -> list[LabHost]:
@@ -112,7 +130,7 @@ class Lab:
     def _known(self) -> dict[str, Any]:
         """What hosts.json says of hosts that exist. OperatorError if it is gone and they are not."""
         if not run(["docker", "ps", "--all", "--quiet", "--filter", f"label={self.label}"]).stdout:
-            return {"hosts": {}, "groups": {}}
+            return {"hosts": {}, "groups": {}, "wirings": {}}
         if not self.state.hosts_json.exists():
             raise OperatorError(
                 f"lab {self.name!r} runs, but its folder {self.state.folder} is gone; "
@@ -164,20 +182,9 @@ class Lab:
             "--label", self.label, "--network", network.name, "--ip", host.address, *RUN_OPTIONS,
             # An engine inside cannot put its overlay file system on top of another one.
             "--volume", f"{volume}:/var/lib/docker",
+            "--env", f"LAB_HOST={host.name}",
             "--volume", f"{self.state.etc_hosts}:/etc/hosts",
+            "--volume", f"{self.state.addresses}:/etc/lab-addresses:ro",
             "--volume", f"{self.state.resolv_conf}:/etc/resolv.conf:ro",
             image,
         ])  # fmt: skip
-
-    def _admit(self, host: LabHost) -> list[str]:
-        """Let our key into the host and return its public host keys, read past the network."""
-        key = self.state.key.with_suffix(".pub").read_text()
-        host.exec("sh", "-c", ADMIT, "admit", key.strip())
-        # The start script makes the host keys before it becomes systemd.
-        deadline = time.monotonic() + BOOT_SECONDS
-        while host.exec("cat", "/proc/1/comm", check=False).stdout.strip() != "systemd":
-            if time.monotonic() > deadline:
-                raise OperatorError(f"{host.name}: systemd did not start; see `docker logs {host.container}`")
-            time.sleep(0.1)
-        keys = host.exec("sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub").stdout.splitlines()
-        return [" ".join(line.split()[:2]) for line in keys]

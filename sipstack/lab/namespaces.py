@@ -6,9 +6,13 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sipstack.lab.shell import as_root, run
+
+FILES = Path("/etc/netns")
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,21 @@ def remove_namespace(name: str) -> None:
         run(as_root(["kill", f"-{signal.SIGKILL.value}", pid]), check=False)
     run(as_root(["ip", "link", "delete", bridge_port(name)]), check=False)
     run(as_root(["ip", "netns", "delete", name]), check=False)
+    if (FILES / name).exists():
+        run(as_root(["rm", "-r", str(FILES / name)]))
+
+
+def write_file(namespace: str, name: str, text: str) -> None:
+    """Let commands that `ip netns exec` runs in a namespace see this text as /etc/<name>. See ip-netns(8)."""
+    run(as_root(["mkdir", "-p", str(FILES / namespace)]))
+    run(as_root(["tee", str(FILES / namespace / name)]), stdin=text)
 
 
 def remove_namespaces(lab: str) -> None:
     """Remove all namespaces of a lab, also those that a killed run has left."""
     if shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
-        for name in namespace_names(lab):
+        # Files outlive a reboot, namespaces do not.
+        for name in {*namespace_names(lab), *(folder.name for folder in FILES.glob(f"sl-{lab}-*"))}:
             remove_namespace(name)
 
 
@@ -73,8 +86,12 @@ def bridge_port(namespace: str) -> str:
     return f"sl{hashlib.sha256(namespace.encode()).hexdigest()[:10]}"
 
 
-def plug(namespace: str, bridge: str, address: str, gateway: str) -> None:
-    """Connect interface `eth0` of a namespace to a bridge, with `address`/24 and a default route."""
+def plug(namespace: str, bridge: str, address: str, gateway: str | None, neighbours: Iterable[str]) -> None:
+    """Connect interface `eth0` of a namespace to a bridge, with `address`/24.
+
+    gateway: where everything else is sent; None: nowhere. neighbours: addresses of others on the bridge that are not
+    of that /24.
+    """
     port = bridge_port(namespace)
     # A fixed hardware address for each IP address: hosts remember the one that had it before.
     mac = "02:5c:" + ipaddress.IPv4Address(address).packed.hex(":")
@@ -82,7 +99,15 @@ def plug(namespace: str, bridge: str, address: str, gateway: str) -> None:
     run(as_root(["ip", "link", "add", port, "type", "veth", "peer", *far_end]))
     run(as_root(["ip", "link", "set", port, "master", bridge, "up"]))
     set_address(namespace, "eth0", address)
-    ip_in(namespace, "route", "add", "default", "via", gateway)
+    if gateway:
+        ip_in(namespace, "route", "add", "default", "via", gateway)
+    meet(namespace, neighbours)
+
+
+def meet(namespace: str, neighbours: Iterable[str]) -> None:
+    """Let a namespace find these addresses on its own wire."""
+    for neighbour in neighbours:
+        ip_in(namespace, "route", "replace", f"{neighbour}/32", "dev", "eth0")
 
 
 def set_address(namespace: str, interface: str, address: str) -> None:

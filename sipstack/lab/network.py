@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sipstack.errors import OperatorError
@@ -25,12 +25,16 @@ class LabNetwork:
     bridge: str
 
     @property
+    def network(self) -> ipaddress.IPv4Network:
+        return ipaddress.IPv4Network(self.subnet)
+
+    @property
     def gateway(self) -> str:
         return self.address(1)
 
     def address(self, last: int) -> str:
         """The address whose last byte is `last`."""
-        return str(ipaddress.ip_network(self.subnet)[last])
+        return str(self.network[last])
 
 
 def find_network(name: str) -> LabNetwork | None:
@@ -43,11 +47,16 @@ def find_network(name: str) -> LabNetwork | None:
     return LabNetwork(name, config["IPAM"]["Config"][0]["Subnet"], bridge)
 
 
-def ensure_network(name: str, bridge: str, label: str) -> LabNetwork:
-    """The network of this name, made with the first free subnet if it is absent."""
+def ensure_network(name: str, bridge: str, label: str, played: Sequence[str] = ()) -> LabNetwork:
+    """The network of this name, made with the first free subnet if it is absent.
+
+    played: addresses that hosts get beside those of the subnet, which it must not contain.
+    """
     if found := find_network(name):
+        if inside := [address for address in played if ipaddress.ip_address(address) in found.network]:
+            raise OperatorError(f"{inside[0]} is in {found.subnet}, which {name} uses; take that lab down first")
         return found
-    made = LabNetwork(name, _free_subnet(), bridge)
+    made = LabNetwork(name, _free_subnet(played), bridge)
     run([
         "docker", "network", "create", "--driver", "bridge", "--label", label,
         "--subnet", made.subnet, "--gateway", made.gateway,
@@ -56,8 +65,8 @@ def ensure_network(name: str, bridge: str, label: str) -> LabNetwork:
     return made
 
 
-def _free_subnet() -> str:
-    taken = [ipaddress.ip_network(subnet) for subnet in _subnets_in_use()]
+def _free_subnet(played: Sequence[str]) -> str:
+    taken = [ipaddress.ip_network(subnet) for subnet in (*_subnets_in_use(), *played)]
     for subnet in SUBNETS:
         wanted = ipaddress.ip_network(subnet)
         if not any(wanted.version == other.version and wanted.overlaps(other) for other in taken):

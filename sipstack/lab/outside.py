@@ -73,6 +73,12 @@ class Outside:
         address = self._connect(full)
         return self._keep(Namespace(full, address, address))
 
+    def isolated(self, name: str) -> Namespace:
+        """The same, with no way to anything but the lab; the caller has to close it."""
+        full = self._new_name(name)
+        address = self._connect(full, routed=False)
+        return Namespace(full, address, address)
+
     def behind_nat(self, name: str, nat: Nat = "port-restricted", udp_timeout: int | None = None) -> Namespace:
         """A machine behind a router of its own, which hides it behind one public address.
 
@@ -114,7 +120,7 @@ class Outside:
             raise OperatorError(f"outside name {name!r}: use small letters, digits and hyphens")
         return f"sl-{self.lab.name}-{name}"
 
-    def _connect(self, namespace: str) -> str:
+    def _connect(self, namespace: str, routed: bool = True) -> str:
         """Make a namespace on the lab's bridge and return its address, the first free one."""
         network = self.lab.network
         others = namespace_names(self.lab.name)
@@ -127,7 +133,7 @@ class Outside:
             raise OperatorError(f"lab {self.lab.name!r} has no address left; close some namespaces")
         try:
             add_namespace(namespace)
-            plug(namespace, network.bridge, address, network.gateway)
+            plug(namespace, network.bridge, address, network.gateway if routed else None, self.lab.state.played())
         except BaseException:
             remove_namespace(namespace)
             raise

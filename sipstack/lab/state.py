@@ -4,10 +4,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sipstack.errors import OperatorError
 from sipstack.lab.shell import run
+from sipstack.lab.wiring import Wiring, host_names, ssh_targets
 from sipstack.paths import STATE
 
 FALLBACK_RESOLVERS = "/run/systemd/resolve/resolv.conf"
@@ -16,6 +19,28 @@ FALLBACK_RESOLVERS = "/run/systemd/resolve/resolv.conf"
 def state_name(lab: str) -> str:
     """The folder below `.state/` of a lab; never that of an inventory such as prod, whose secrets outlive every lab."""
     return lab if lab == "lab" else f"lab-{lab}"
+
+
+def labs_with_hosts() -> list[str]:
+    """The labs that left a list of hosts in `.state/`."""
+    return sorted(file.parent.name.removeprefix("lab-") for file in STATE.glob("lab*/hosts.json"))
+
+
+def current_lab() -> str:
+    """The lab that is meant when none is named: SIPSTACK_LAB, else `lab`, else the only one.
+
+    OperatorError if there is none, or no saying which.
+    """
+    known = labs_with_hosts()
+    if named := os.environ.get("SIPSTACK_LAB"):
+        if named not in known:
+            raise OperatorError(f"no lab {named!r} is up; run `make demo` or `sipstack lab up --name {named}`")
+        return named
+    if "lab" in known or len(known) == 1:
+        return "lab" if "lab" in known else known[0]
+    if known:
+        raise OperatorError(f"labs {', '.join(known)} are up; set SIPSTACK_LAB to one of them")
+    raise OperatorError("no lab is up; run `make demo` or `sipstack lab up`")
 
 
 class LabState:
@@ -28,6 +53,7 @@ class LabState:
         self.ssh_config = self.folder / "ssh_config"
         self.hosts_json = self.folder / "hosts.json"
         self.etc_hosts = self.folder / "hosts"
+        self.addresses = self.folder / "addresses"
         self.resolv_conf = self.folder / "resolv.conf"
 
     def prepare(self) -> None:
@@ -39,6 +65,7 @@ class LabState:
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sipstack-lab", "-f", str(self.key)])
         self._write_resolvers()
         self.etc_hosts.touch()
+        self.addresses.touch()
 
     def _write_resolvers(self) -> None:
         # The engine's own name server sits on 127.0.0.11, which the engine inside a host cannot hand on to
@@ -49,33 +76,48 @@ class LabState:
         _write(self.resolv_conf, source)
 
     def read(self) -> dict[str, Any]:
-        """The contents of hosts.json; no hosts and no groups if there is none."""
-        if not self.hosts_json.exists():
-            return {"hosts": {}, "groups": {}}
-        loaded: dict[str, Any] = json.loads(self.hosts_json.read_text())
-        return loaded
+        """The contents of hosts.json: `hosts`, `groups`, `wirings`; all of them empty if there is none."""
+        found = json.loads(self.hosts_json.read_text()) if self.hosts_json.exists() else {}
+        return {"hosts": {}, "groups": {}, "wirings": {}, **found}
 
-    def write_names(self, addresses: Mapping[str, str]) -> None:
-        """Let the hosts know each other: the /etc/hosts that they all share."""
+    def played(self) -> list[str]:
+        """The addresses that the hosts have beside the lab's own."""
+        return [line.split()[0] for line in self.addresses.read_text().splitlines()] if self.addresses.exists() else []
+
+    def write_names(self, addresses: Mapping[str, str], wirings: Mapping[str, Wiring]) -> None:
+        """Let the hosts know each other: the /etc/hosts that they all share, and who plays which address."""
         lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-        lines += [f"{address} {name}" for name, address in addresses.items()]
+        for name, address in addresses.items():
+            wiring = wirings.get(name, Wiring())
+            lines.append(f"{wiring.address(address)} {' '.join(host_names(name, wiring, addresses))}")
         _write(self.etc_hosts, "\n".join(lines) + "\n")
+        played = [f"{address} {name}\n" for name, wiring in wirings.items() for address in wiring.addresses]
+        _write(self.addresses, "".join(played))
 
     def write(
         self,
         addresses: Mapping[str, str],
         groups: Mapping[str, list[str]],
+        wirings: Mapping[str, Wiring],
         host_keys: Mapping[str, list[str]],
     ) -> None:
         """Write hosts.json, known_hosts and ssh_config. `host_keys`: for each host, lines `type base64`."""
-        listed = {"hosts": dict(addresses), "groups": dict(groups)}
+        wired = {name: asdict(wiring) for name, wiring in wirings.items()}
+        listed = {"hosts": dict(addresses), "groups": dict(groups), "wirings": wired}
         _write(self.hosts_json, json.dumps(listed, indent=2) + "\n")
-        known = [f"{name},{addresses[name]} {key}" for name, keys in host_keys.items() for key in keys]
+        known = [
+            f"{','.join(ssh_targets(name, addresses[name], wirings.get(name, Wiring())))} {key}"
+            for name, keys in host_keys.items()
+            for key in keys
+        ]
         _write(self.known_hosts, "\n".join(known) + "\n")
         blocks = [f"Host {name}\n    HostName {address}\n" for name, address in addresses.items()]
-        blocks.append(
-            "Host *\n"
-            "    User root\n"
+        blocks.append(f"Host *\n    User root\n{self.ssh_options()}")
+        _write(self.ssh_config, "\n".join(blocks))
+
+    def ssh_options(self) -> str:
+        """The lines of an ssh_config that let our key in, and no other."""
+        return (
             f'    IdentityFile "{self.key}"\n'
             "    IdentitiesOnly yes\n"
             f'    UserKnownHostsFile "{self.known_hosts}"\n'
@@ -83,7 +125,6 @@ class LabState:
             "    StrictHostKeyChecking yes\n"
             "    ConnectTimeout 10\n"
         )
-        _write(self.ssh_config, "\n".join(blocks))
 
     def remove(self) -> None:
         """Remove the folder, with what was generated for the hosts that are gone."""
@@ -91,5 +132,5 @@ class LabState:
 
 
 def _write(path: Path, text: str) -> None:
-    # In place, not by renaming: two of these files are mounted into running hosts, which keep the inode.
+    # In place, not by renaming: three of these files are mounted into running hosts, which keep the inode.
     path.write_text(text)

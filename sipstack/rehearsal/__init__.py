@@ -1,0 +1,1 @@
+"""Plays an inventory, unchanged, on throw-away hosts that have its names and addresses."""
