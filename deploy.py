@@ -6,7 +6,7 @@ from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
-from sipstack.deploys.switch import database, proxy, put_in_force, service, trial
+from sipstack.deploys.switch import database, proxy, put_in_force, service, tidy, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
@@ -27,3 +27,4 @@ service("rtpengine", release)
 service("asterisk", release)
 proxy(node, release)
 put_in_force(release)
+tidy(node, release)
