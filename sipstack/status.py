@@ -21,6 +21,8 @@ _PROXY = (
     "docker exec vss-kamailio sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active;"
     " kamcmd dispatcher.list; kamcmd cfg.get config refuse_until; date +now:%s' 2>/dev/null || true"
 )
+# The rest is told by `pyinfra … --dry`.
+SHOWN_REASONS = 2
 HEADERS = ("HOST", "RELEASE", "HEALTH", "BINDINGS", "CALLS", "GATEWAYS", "DRIFT")
 
 
@@ -84,7 +86,8 @@ def _drift(wanted: Release, containers: Any, releases: Releases, files: Any, pro
     for service in wanted.services:
         running = containers.get(service.container)
         if reasons := why_restart(service, running, files, compose):
-            drift.append(f"{service.name}: {', '.join(reasons)}")
+            more = f" and {len(reasons) - SHOWN_REASONS} more" if len(reasons) > SHOWN_REASONS else ""
+            drift.append(f"{service.name}: {', '.join(reasons[:SHOWN_REASONS])}{more}")
         elif service.name == "kamailio" and running and proved != service.digest:
             drift.append("kamailio has not proved itself")
     return drift
