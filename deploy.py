@@ -4,6 +4,7 @@ from pyinfra import host, inventory
 
 from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
+from sipstack.deploys.firewall import firewall, firewall_gone
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
 from sipstack.deploys.switch import database, put_in_force, role_up
@@ -18,6 +19,7 @@ release = services.release(node, machine)
 engine(node)
 images(node, release)
 files(release)
+firewall(node)
 
 # Switch: those that are asked before those that ask.
 put_in_force(release)
@@ -27,3 +29,4 @@ if node.provisions_database:
 role_up("media", release)
 role_up("pbx", release)
 role_up("proxies", release)
+firewall_gone(node)

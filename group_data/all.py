@@ -7,6 +7,8 @@ the inventory.
 # --- SIP ---------------------------------------------------------------------------------------------
 sip_domain = "vss.internal"
 sip_port = 5060
+# Where several proxies tell each other of registrations and calls; open to them only.
+proxy_peer_port = 5062
 
 # --- slots -------------------------------------------------------------------------------------------
 # Which numbers a kind may use; several ranges are separated by commas.

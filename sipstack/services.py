@@ -4,16 +4,14 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePosixPath
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, Node
 from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 from sipstack.settings import endpoint
+from sipstack.templates import render as _render
 
 
 @dataclass(frozen=True)
@@ -184,19 +182,3 @@ def _template(node: Node, name: str) -> bytes:
         gateway_set=GATEWAY_SET,
         provider_addresses=[endpoint(provider)[0]] if provider else [],
     ).encode()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(ROOT / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def _render(template: str, /, **values: object) -> str:
-    return _environment().get_template(template).render(**values)

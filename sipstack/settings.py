@@ -22,7 +22,17 @@ Seconds = Annotated[int, Field(ge=1, le=86400)]
 SlotItems = list[int | str]
 
 # What all hosts of an inventory must agree on, by the beginning of the key: one host reads what another one does.
-SHARED = ("sip_", "slot", "postgres_", "rtpengine", "gateways", "asterisk_port", "asterisk_provider", "secrets_file")
+SHARED = (
+    "sip_",
+    "proxy_peer_port",
+    "slot",
+    "postgres_",
+    "rtpengine",
+    "gateways",
+    "asterisk_port",
+    "asterisk_provider",
+    "secrets_file",
+)
 
 ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 # What a host name or domain is made of (RFC 1123 §2.1); nothing that would need quoting in Kamailio or SQL.
@@ -44,6 +54,7 @@ class Settings(BaseModel):
 
     sip_domain: str = Field(pattern=NAME, description="SIP domain and digest realm of the platform")
     sip_port: Port = Field(description="UDP and TCP port of the proxies")
+    proxy_peer_port: Port = Field(description="UDP port on which proxies replicate to each other")
 
     slot_numbers_auto: str = Field(description="numbers that kind AUTO may use")
     slot_numbers_mf: str = Field(description="numbers that kind MF may use")
@@ -116,9 +127,9 @@ class Settings(BaseModel):
 
     @field_validator("asterisk_provider")
     @classmethod
-    def _optional_endpoint(cls, value: str) -> str:
-        if value:
-            endpoint(value)
+    def _provider(cls, value: str) -> str:
+        if value and not endpoint(value)[0].replace(".", "").isdigit():
+            raise ValueError("write an address, the firewall knows no names, such as 192.0.2.10:5060")
         return value
 
     @field_validator("postgres_host")
@@ -169,10 +180,11 @@ class Settings(BaseModel):
                 "rtp_port_min-rtp_port_max overlaps asterisk_rtp_port_min-asterisk_rtp_port_max: move one of them"
             )
         for low, high in (("rtp_port_min", "rtp_port_max"), ("asterisk_rtp_port_min", "asterisk_rtp_port_max")):
-            for key in ("sip_port", "rtpengine_port", "asterisk_port"):
+            for key in ("sip_port", "proxy_peer_port", "rtpengine_port", "asterisk_port"):
                 if getattr(self, low) <= getattr(self, key) <= getattr(self, high):
                     raise ValueError(f"{key} is {getattr(self, key)}, which {low}-{high} contains: move one of them")
-        ports = {key: getattr(self, key) for key in ("sip_port", "rtpengine_port", "asterisk_port", "postgres_port")}
+        keys = ("sip_port", "proxy_peer_port", "rtpengine_port", "asterisk_port", "postgres_port")
+        ports = {key: getattr(self, key) for key in keys}
         for key, port in ports.items():
             if list(ports.values()).count(port) > 1:
                 raise ValueError(f"{key} is {port}, and so is another port: give each service a port of its own")

@@ -80,8 +80,10 @@ def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
 def port_faults(machine: Machine, node: Node) -> list[str]:
     """Which of our ports something else holds."""
     faults = []
+    peers = len(node.with_role("proxies")) > 1
     for role, key, transports in (
         ("proxies", "sip_port", ("udp", "tcp")),
+        ("proxies", "proxy_peer_port", ("udp",) if peers else ()),
         ("databases", "postgres_port", ("tcp",)),
         ("media", "rtpengine_port", ("udp",)),
         ("pbx", "asterisk_port", ("udp",)),
