@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, PROXY_SET, Node
 from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 from sipstack.settings import endpoint
+from sipstack.templates import render as _render
 
 
 @dataclass(frozen=True)
@@ -223,19 +222,3 @@ def _template(node: Node, name: str) -> bytes:
         proxy_set=PROXY_SET,
         provider_addresses=[endpoint(provider)[0]] if provider else [],
     ).encode()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(ROOT / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def _render(template: str, /, **values: object) -> str:
-    return _environment().get_template(template).render(**values)
