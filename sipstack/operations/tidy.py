@@ -38,7 +38,7 @@ def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int)
     names = {release.name, *(one.name for one in kept)}
     configurations = {path.removeprefix(f"{HOME}/") for path in release.configurations}
     images = {image.tag for image in release.images}
-    for one in kept:
+    for one in (*kept, *(present.kept[name] for name in {release.name} & present.kept.keys())):
         configurations |= one.configurations
         images |= one.images
     folders = {f"releases/{name}" for name in present.kept.keys() - names} | present.configurations - configurations
