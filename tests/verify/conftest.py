@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sipstack.errors import OperatorError
+from sipstack.firewall import peer_ports
 from sipstack.inventory import Inventory, load
 from sipstack.node import LOOPBACK
 from sipstack.ssh import Connections
@@ -78,10 +79,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("private_part", private, ids=[f"{part.server.name}-{part.name}" for part in private])
     elif "part" in metafunc.fixturenames:
         metafunc.parametrize("part", parts, ids=[f"{part.server.name}-{part.name}" for part in parts])
+    elif "neighbour" in metafunc.fixturenames:
+        # Each proxy with the one after it: a ring, so that every proxy calls and is called.
+        servers = metafunc.config.stash[DEPLOYMENT].servers.values()
+        everyone = [server for server in servers if server.node.has("proxies")]
+        ring = dict(zip((server.name for server in everyone), everyone[1:] + everyone[:1], strict=True))
+        neighbours = [(proxy, ring[proxy.name]) for proxy in proxies if len(everyone) > 1]
+        metafunc.parametrize(
+            ("proxy", "neighbour"), neighbours, ids=[f"{one.name}-{other.name}" for one, other in neighbours]
+        )
+    elif "peer_port" in metafunc.fixturenames:
+        ports = [(server, port) for server in chosen for port in peer_ports(server.node)]
+        names = [f"{server.name}-{port.number}-{port.transport}" for server, port in ports]
+        metafunc.parametrize(("server", "peer_port"), ports, ids=names)
     elif "proxy" in metafunc.fixturenames:
         metafunc.parametrize("proxy", proxies, ids=[server.name for server in proxies], scope="module")
     elif "server" in metafunc.fixturenames:
         metafunc.parametrize("server", chosen, ids=[server.name for server in chosen])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A check of what this inventory does not have is no check: pytest would call it skipped."""
+    items[:] = [
+        item
+        for item in items
+        if not any("empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip"))
+    ]
 
 
 @pytest.fixture(scope="session")
