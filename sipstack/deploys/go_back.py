@@ -9,9 +9,13 @@ from pyinfra.context import host, inventory
 
 from sipstack import site
 from sipstack.deploys.exclusive import exclusive
+from sipstack.images import all_images
 from sipstack.operations.go_back import gone_back, way_back
+from sipstack.operations.images import image_built
 
 node = site.load(host, inventory)
 exclusive()
 target = way_back(os.environ.get("SIPSTACK_GO_BACK_TO", ""))
+# The phones that prove a proxy are this project's, not the release's.
+image_built(name="The phones that prove a proxy", image=all_images(node.settings)["probe"])
 gone_back(name="The release of before is in force and serves", node=node, target=target, _serial=True)
