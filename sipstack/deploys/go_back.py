@@ -17,5 +17,6 @@ node = site.load(host, inventory)
 exclusive()
 target = way_back(os.environ.get("SIPSTACK_GO_BACK_TO", ""))
 # The phones that prove a proxy are this project's, not the release's.
-image_built(name="The phones that prove a proxy", image=all_images(node.settings)["probe"])
+if node.has("proxies"):
+    image_built(name="The phones that prove a proxy", image=all_images(node.settings)["probe"])
 gone_back(name="The release of before is in force and serves", node=node, target=target, _serial=True)
