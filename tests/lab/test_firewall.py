@@ -293,7 +293,7 @@ def test_debians_own_service_does_not_take_it_away(lab: Lab, fleet: Path) -> Non
     host.exec("systemctl", "reload", SERVICE)
     rules = table(host)
     try:
-        for verb in ["restart", "reload"] * 5:
+        for verb in ["restart", "reload"] * 2:
             host.exec("systemctl", verb, "nftables.service")
             deadline = time.monotonic() + 2  # a reload is handed on, and not waited for
             while table(host) != rules:
