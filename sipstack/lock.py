@@ -10,18 +10,13 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sipstack.errors import OperatorError
-
-if TYPE_CHECKING:
-    from sipstack.inventory import Inventory
-    from sipstack.ssh import Connections
 
 # In a folder that only root writes to, so that nobody else can hold it; gone after a reboot, as any holder is.
 LOCK_FILE = "/run/vss-deploy.lock"
@@ -176,28 +171,3 @@ class _Line:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text.strip())
-
-
-@contextmanager
-def hold(inventory: "Inventory", connections: "Connections") -> Iterator[DeployLock]:
-    """The deploy lock for a command of ours: the hosts that it is meant for, and the anchor of the fleet.
-
-    connections: with every host of the inventory. Raises OperatorError as `DeployLock.take` does; an anchor that
-    only the lock is wanted of and that cannot be reached is a warning.
-    """
-    meant = {entry.name for entry in inventory.hosts}
-    anchors = {entry.name for entry in inventory.everyone if entry.node.provisions_database}
-    lock, who = DeployLock(), holder(os.path.relpath(inventory.path))
-    try:
-        for name in sorted(meant | anchors):
-            try:
-                connections.run(name, "true")
-            except OperatorError as error:
-                if name in meant:
-                    raise
-                print(f"{error}; without its lock, a deploy of other hosts may run beside this", file=sys.stderr)
-                continue
-            lock.take(name, local_wire(connections.argv(name, command(who))))
-        yield lock
-    finally:
-        lock.release()

@@ -54,7 +54,9 @@ class Connections:
         self._used.add(name)
         if name in self._lost:
             raise OperatorError(self._lost[name])
-        argv = self.argv(name, command)
+        if self._hosts[name].get("_sudo"):
+            command = f"sudo -n sh -c {shlex.quote(command)}"
+        argv = ["sh", "-c", command] if _is_local(name) else [*self._ssh(name), self._target(name), command]
         try:
             done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -65,12 +67,6 @@ class Connections:
             self._lost[name] = f"{name}: no SSH: {said[-1]}: check ssh_hostname, ssh_user and ssh_key"
             raise OperatorError(self._lost[name])
         return done
-
-    def argv(self, name: str, command: str) -> list[str]:
-        """What runs a shell command on a host when it is run here, as root where the inventory says _sudo."""
-        if self._hosts[name].get("_sudo"):
-            command = f"sudo -n sh -c {shlex.quote(command)}"
-        return ["sh", "-c", command] if _is_local(name) else [*self._ssh(name), self._target(name), command]
 
     def testinfra(self, name: str) -> Any:
         """The host for testinfra's own modules, over the same connection."""

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sipstack import inventory, lock
+from sipstack import lock
 from sipstack.errors import OperatorError
 from sipstack.lab.hosts import Lab
 from sipstack.lab.machine import LabHost
 from sipstack.paths import ROOT
-from sipstack.ssh import Connections
 from tests.lab.inventories import entry
 
 # The lease is what a test waits for; a run waits in an operation, as a real one builds images.
@@ -270,23 +269,6 @@ cp -r /root/.ssh /home/ops/ && chown -R ops: /home/ops/.ssh
 echo 'ops ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ops
 echo 'echo welcome' > /home/ops/.bashrc
 """
-
-
-def test_a_verb_and_a_deploy_exclude_each_other(lab: Lab, start: Start, tmp_path: Path) -> None:
-    deployed_from_here = ROOT / ".state" / lab.state.folder.name / "slots.json"
-    assert deployed_from_here.exists() or start("--dry").process.wait(30) == 0
-    loaded = inventory.load(fleet(lab, tmp_path), ["sip2"])
-    with Connections((one.name, one.data) for one in loaded.everyone) as connections:
-        with lock.hold(loaded, connections) as held:
-            assert [is_free(host) for host in lab.hosts()] == [False, False, True]
-            held.confirm()
-            said = start("-y", "--limit", "sip3").end()
-            assert re.search(rf"sip1: another deploy runs: \S+ \(pid {os.getpid()}\) with ", said), said
-        assert all(map(is_free, lab.hosts())), "released when the block ends"
-        run = start("-y", "--limit", "sip3", lease=60)
-        run.await_wait()
-        with pytest.raises(OperatorError, match=rf"sip1: another deploy runs: {HELD}"), lock.hold(loaded, connections):
-            pytest.fail("both have it")
 
 
 def test_the_machine_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
