@@ -65,7 +65,9 @@ def into_force(name: str) -> str:
     """Make the well-known name lead to a release's compose file, and remember it. name may be a shell variable."""
     # A rename replaces the old link in one step.
     link = f"ln -sfn releases/{name}/{COMPOSE_FILE} {LINK}.new && mv -T {LINK}.new {LINK}"
-    return f"{link} && echo {name} >>{HISTORY_FILE}"
+    # Hosts that were deployed before there was a history: what they run is its beginning.
+    begin = f"[ -s {HISTORY_FILE} ] || readlink {LINK} | cut -d/ -f2 >>{HISTORY_FILE}"
+    return f"{begin}; {link} && echo {name} >>{HISTORY_FILE}"
 
 
 def drain(patience: int) -> str:
