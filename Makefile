@@ -21,10 +21,11 @@ verify: .venv/ready ## prove INVENTORY with real calls
 rehearse: .venv/ready ## play INVENTORY on throw-away hosts with its names and addresses: deploy, verify, leave up
 	@$(BIN)/sipstack rehearse $(INVENTORY)
 
-test: lint ## lint, unit tests, and the lab end to end
-	@$(BIN)/python -m pytest tests/unit tests/lab
+test: lint ## lint, unit tests, and the lab end to end, within half an hour
+	@$(BIN)/python -m pytest tests/unit tests/lab -m "not slow"
 
-test-all: test ## everything that there is to test
+test-all: lint ## everything that there is to test
+	@$(BIN)/python -m pytest tests/unit tests/lab
 
 lint: .venv/ready ## style and types
 	@$(BIN)/ruff check .
