@@ -111,6 +111,10 @@ class Fleet:
         """What `kamcmd` prints in a proxy's container."""
         return self.hosts[proxy].exec("docker", "exec", "vss-kamailio", "kamcmd", *arguments).stdout
 
+    def serves(self, proxy: str) -> bool:
+        """Whether its own health check says so."""
+        return self.hosts[proxy].exec("docker", "exec", "vss-kamailio", "healthcheck", check=False).returncode == 0
+
     def bindings(self, proxy: str) -> set[tuple[str, str]]:
         """User and Contact of each binding that a proxy has in memory."""
         found, user = set(), ""
