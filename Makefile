@@ -4,7 +4,7 @@ SHELL := /bin/bash
 INVENTORY ?= inventories/lab.py
 BIN := .venv/bin
 
-.PHONY: help demo deploy verify rehearse test test-all lint unit clean
+.PHONY: help demo deploy verify status rehearse test test-all lint unit clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -20,6 +20,9 @@ verify: .venv/ready ## prove INVENTORY with real calls
 
 rehearse: .venv/ready ## play INVENTORY on throw-away hosts with its names and addresses: deploy, verify, leave up
 	@$(BIN)/sipstack rehearse $(INVENTORY)
+
+status: .venv/ready ## INVENTORY at a glance: release, health, bindings, calls, gateways, drift
+	@$(BIN)/sipstack status $(INVENTORY)
 
 test: lint ## lint, unit tests, and the lab end to end, within half an hour
 	@$(BIN)/python -m pytest tests/unit tests/lab -m "not slow"

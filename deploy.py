@@ -4,9 +4,10 @@ from pyinfra import host, inventory
 
 from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
+from sipstack.deploys.firewall import firewall, firewall_gone
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images
-from sipstack.deploys.switch import database, proxy, put_in_force, service, trial
+from sipstack.deploys.switch import database, proxy, put_in_force, service, tidy, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
@@ -18,6 +19,7 @@ release = services.release(node, machine, site.all_nodes(inventory).values())
 engine(node)
 images(node, release)
 files(release)
+firewall(node)
 
 # Switch: those that are asked before those that ask.
 service("postgres", release)
@@ -27,3 +29,5 @@ service("rtpengine", release)
 service("asterisk", release)
 proxy(node, release)
 put_in_force(release)
+firewall_gone(node)
+tidy(node, release)

@@ -19,9 +19,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.set_defaults(func=lambda args: demo.run())
 
     add = verbs.add_parser("verify", help="prove a deployed inventory with real calls")
-    add.add_argument("inventory", help="such as inventories/prod.py")
-    add.add_argument("--limit", action="append", default=[], metavar="PATTERN", help="only these hosts or groups")
+    _about_hosts(add)
     add.set_defaults(func=_verify)
+
+    add = verbs.add_parser("status", help="a fleet at a glance: release, health, bindings, calls, gateways, drift")
+    _about_hosts(add)
+    add.set_defaults(func=_status)
+
+    add = verbs.add_parser("rollback", help="go back to a release that is still on the hosts, proxy by proxy")
+    _about_hosts(add)
+    add.add_argument("--to", default="", metavar="RELEASE", help="beginning of its name (default: the one before)")
+    add.set_defaults(func=_rollback)
 
     add = verbs.add_parser("passwords", help="print number,password of every slot, for the phones")
     add.add_argument("inventory", help="such as inventories/prod.py")
@@ -43,6 +51,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _about_hosts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inventory", help="such as inventories/prod.py")
+    parser.add_argument("--limit", action="append", default=[], metavar="PATTERN", help="only these hosts or groups")
+
+
+def _status(args: argparse.Namespace) -> int:
+    from sipstack import status
+
+    return status.main(args.inventory, args.limit)
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    from sipstack import go_back
+
+    return go_back.main(args.inventory, args.to, args.limit)
 
 
 def _verify(args: argparse.Namespace) -> int:

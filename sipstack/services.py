@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, PROXY_SET, Node
 from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 from sipstack.settings import endpoint
+from sipstack.templates import render as _render
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,13 @@ class Release:
     @property
     def files(self) -> list[HostFile]:
         return [self.compose, *(file for service in self.services for file in service.files)]
+
+    @property
+    def configurations(self) -> set[str]:
+        """The folders of the host that it reads."""
+        below = f"{HOME}/config/"
+        paths = (file.path for service in self.services for file in service.files)
+        return {below + "/".join(path.removeprefix(below).split("/")[:2]) for path in paths}
 
     def service(self, name: str) -> Service | None:
         """The service of that name; None if this host does not have it."""
@@ -216,19 +222,3 @@ def _template(node: Node, name: str) -> bytes:
         proxy_set=PROXY_SET,
         provider_addresses=[endpoint(provider)[0]] if provider else [],
     ).encode()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(ROOT / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def _render(template: str, /, **values: object) -> str:
-    return _environment().get_template(template).render(**values)

@@ -123,9 +123,9 @@ class Settings(BaseModel):
 
     @field_validator("asterisk_provider")
     @classmethod
-    def _optional_endpoint(cls, value: str) -> str:
-        if value:
-            endpoint(value)
+    def _provider(cls, value: str) -> str:
+        if value and not endpoint(value)[0].replace(".", "").isdigit():
+            raise ValueError("write an address, the firewall knows no names, such as 192.0.2.10:5060")
         return value
 
     @field_validator("postgres_host")

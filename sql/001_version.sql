@@ -2,6 +2,8 @@
 --
 -- Rules of this folder: NNN_name.sql, applied in order of their numbers inside one transaction, never edited once
 -- released (a change is a new file), and safe to run again. No BEGIN or COMMIT in here: the runner has them.
+-- A rollout applies them before the first proxy changes, and may go back after: each has to leave the releases that run
+-- able to work. What takes something away waits until no host keeps a release that uses it.
 --
 -- Text columns are `text` wherever a stranger's SIP message decides the length. Kamailio's own scripts say
 -- VARCHAR(n); PostgreSQL refuses longer values, so a From tag of 129 characters would take a call off the record.

@@ -11,6 +11,9 @@ from sipstack.operations.images import base_image, image_built
 from sipstack.operations.release import edited, files_present
 from sipstack.services import Release
 
+# Without this mode apt-get takes a mirror that does not answer for a warning, and ends well with empty lists.
+FRESH_PACKAGE_LISTS = "apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q update"
+
 
 @deploy("Engine")
 def engine(node: Node) -> None:
@@ -18,11 +21,7 @@ def engine(node: Node) -> None:
     machine = host.get_fact(MachineFact)
     if machine.docker and machine.compose:
         return
-    # Without this mode apt-get takes a mirror that does not answer for a warning, and ends well with empty lists.
-    server.shell(
-        name="Package lists are fresh",
-        commands=["apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q update"],
-    )
+    server.shell(name="Package lists are fresh", commands=[FRESH_PACKAGE_LISTS])
     apt.packages(
         name="Docker and its compose plugin are installed",
         packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],

@@ -15,6 +15,7 @@ from sipstack.node import Node
 from sipstack.operations.database import part_in_place, secrets_kept
 from sipstack.operations.proxy import rolled, tried
 from sipstack.operations.release import in_force, reads_other, service_up, why_restart
+from sipstack.operations.tidy import tidied
 from sipstack.services import Release, Service
 
 # A first start makes the database cluster, and Kamailio waits for it; both are far from this on any machine.
@@ -81,6 +82,12 @@ def database(node: Node) -> None:
         part_in_place(name=part.title, part=part, node=node, difference=difference)
         if mine and difference != []:
             host.log_styled(f"{part.title}: {'; '.join(difference or ['follows from the above'])}", fg="yellow")
+
+
+@deploy("Tidy")
+def tidy(node: Node, release: Release) -> None:
+    """Old releases go, but for those that one may want to go back to."""
+    tidied(name="Old releases are removed", release=release, keep=node.settings.releases_kept)
 
 
 def _difference(part: Part, node: Node) -> list[str]:

@@ -10,7 +10,7 @@ from sipstack.facts.engine import Containers, DeployedFiles, ProvedProxy
 from sipstack.node import Node
 from sipstack.operations.commands import Call
 from sipstack.operations.release import reads_other
-from sipstack.rollout.proxy import roll
+from sipstack.rollout.proxy import Target, roll
 from sipstack.rollout.trial import try_out
 from sipstack.services import Release
 
@@ -49,4 +49,4 @@ def rolled(node: Node, release: Release) -> Generator[PyinfraCommand, None, None
     # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
     same = running is not None and running.digest == service.digest
     replace = bool(same and running and (replaced or running.health == "unhealthy"))
-    yield Call(roll, node, release, replace, switch)
+    yield Call(roll, node, Target(release.name, service.digest), replace, switch)

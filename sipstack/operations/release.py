@@ -13,7 +13,7 @@ from pyinfra.context import host
 from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
 from sipstack.images import tar
 from sipstack.operations.commands import Call, add_files
-from sipstack.paths import COMPOSE_FILE, HOME
+from sipstack.paths import HOME
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
 from sipstack.services import HostFile, Release, Service
@@ -53,7 +53,7 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
 def service_up(release: Release, service: Service | None, seconds: int) -> Generator[PyinfraCommand, None, None]:
     """A service runs as the release has it and is healthy. It restarts only when something that it reads has changed.
 
-    + release: what this host is to run; it is in force from then on
+    + release: what this host is to run
     + service: what should run; None where this host does not have it
     + seconds: how long it may take to become healthy
     """
@@ -66,13 +66,13 @@ def service_up(release: Release, service: Service | None, seconds: int) -> Gener
     if running and running.serves and not replaced:
         host.noop(f"{service.name} runs as it should")
         return
-    compose = f"docker compose -f {HOME}/{COMPOSE_FILE}"
+    # Not by the well-known name: that one changes when all of the release runs, and the proxy with it.
+    compose = f"docker compose -f {release.compose.path}"
     # Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
     up = f"{compose} up -d --wait --wait-timeout {seconds} {service.name}"
     if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
         # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
         up = f"{compose} rm --stop --force {service.name} && {up}"
-    yield StringCommand(into_force(release.name))
     yield Call(_note_change, service.container)
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     yield StringCommand(

@@ -46,7 +46,7 @@ class Rehearsal:
         """
         ensure_command("ip", "iproute2")
         ensure_command("ssh", "openssh-client")
-        self._refuse_another_play()
+        self._refuse_another_play(self.plan)
         self.lab.state.prepare()
         self._played.write_text(f"{self.plan.inventory}\n")
         hosts = self.lab.up(list(self.plan.wirings), dict(self.plan.groups), self.plan.wirings)
@@ -85,15 +85,15 @@ class Rehearsal:
     def _played(self) -> Path:
         return self.lab.state.folder / "rehearsed"
 
-    def _refuse_another_play(self) -> None:
+    def _refuse_another_play(self, plan: Plan) -> None:
         """What is up may be added to. A host that changes its address or goes would still be there as it was."""
         then = f"remove what is up first: `sipstack rehearse {self.inventory} --down`"
         if not self._played.exists():
             return
-        if (played := self._played.read_text().strip()) != str(self.plan.inventory):
+        if (played := self._played.read_text().strip()) != str(plan.inventory):
             raise OperatorError(f"{self.lab.name} plays {played}, and would play {self.inventory} too: {then}")
         for name, wiring in as_wirings(self.lab.state.read()["wirings"]).items():
-            if self.plan.wirings.get(name) != wiring:
+            if plan.wirings.get(name) != wiring:
                 raise OperatorError(f"{self.inventory}: {name} is up and has changed in the inventory: {then}")
 
     def _set_desk(self, hosts: Sequence[LabHost]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import dataclass
 
 from pyinfra.api.host import Host
 
@@ -11,7 +12,6 @@ from sipstack.rollout import scripts
 from sipstack.rollout.proof import Watch, prove
 from sipstack.rollout.report import REPORT, Row
 from sipstack.rollout.shell import run
-from sipstack.services import Release
 
 # A proxy starts within a second or two; one that takes longer than this is taken back.
 BACK_WITHIN_S = 20
@@ -21,7 +21,15 @@ FIRST_WITHIN_S = 180
 SYNC_SECONDS = 5.0
 
 
-def roll(host: Host, node: Node, release: Release, replace: bool, switch: bool) -> None:
+@dataclass(frozen=True)
+class Target:
+    """A release that lies on the host, and what its proxy's container carries as digest."""
+
+    name: str
+    digest: str
+
+
+def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) -> None:
     """Bring one proxy to a release and prove it.
 
     replace: its container is removed first, for Compose would not see what has changed. switch: False to prove what
@@ -31,31 +39,31 @@ def roll(host: Host, node: Node, release: Release, replace: bool, switch: bool) 
     if REPORT.stopped:
         REPORT.untouched.append(host.name)
         raise OperatorError(f"not touched: the rollout stopped at {REPORT.stopped}")
-    row = Row(host.name, _previous(host, release) if not switch else _in_force(host), release.name)
+    row = Row(host.name, _in_force(host) if switch else _previous(host, target), target.name)
     REPORT.rows.append(row)
     try:
         if switch and row.before:
             with Watch(host, node) as watch:
-                _change(host, node, release, row, replace)
+                _change(host, node, target, row, replace)
             row.silent_ms = watch.silent_ms
         elif switch:
-            _switch(host, release, FIRST_WITHIN_S, replace)
+            _switch(host, target.name, FIRST_WITHIN_S, replace)
         if faults := prove(host, node, node.settings.sip_port, "public"):
             raise OperatorError("it does not serve calls: " + "; ".join(faults))
     except OperatorError as error:
         REPORT.stopped = host.name
-        row.outcome = f"FAILED: {error}\n    {_take_back(host, row, release)}"
+        row.outcome = f"FAILED: {error}\n    {_take_back(host, row)}"
         raise OperatorError(row.outcome) from None
-    run(host, scripts.note_proved(release))
+    run(host, scripts.note_proved(target.digest))
 
 
-def _change(host: Host, node: Node, release: Release, row: Row, replace: bool) -> None:
+def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> None:
     """Drain a running proxy and switch it, and note what was carried over."""
     patience = node.settings.drain_seconds
     drained = run(host, scripts.drain(patience), seconds=patience + 30)
     row.cut = _number(drained.text, "unanswered")
     bindings, calls = _count(host)
-    _switch(host, release, BACK_WITHIN_S, replace)
+    _switch(host, target.name, BACK_WITHIN_S, replace)
     deadline = time.monotonic() + SYNC_SECONDS
     now = _count(host)
     while now[0] < bindings and time.monotonic() < deadline:
@@ -64,20 +72,20 @@ def _change(host: Host, node: Node, release: Release, row: Row, replace: bool) -
     row.bindings, row.calls = (bindings, now[0]), (calls, now[1])
 
 
-def _switch(host: Host, release: Release, seconds: int, replace: bool) -> None:
-    switched = run(host, scripts.switch(release, seconds, replace), seconds=2 * seconds + 60)
+def _switch(host: Host, name: str, seconds: int, replace: bool) -> None:
+    switched = run(host, scripts.switch(name, seconds, replace), seconds=2 * seconds + 60)
     if not switched.ok:
         raise OperatorError(f"it does not start: {switched.text}")
 
 
-def _take_back(host: Host, row: Row, release: Release) -> str:
+def _take_back(host: Host, row: Row) -> str:
     """Return to what ran before; what came of it, in words."""
     if not row.before:
         return "there is no release before it to go back to"
     if _in_force(host) == row.before:
         # The host itself did it: a release that does not become healthy is replaced there at once.
         return f"taken back to release {row.before}"
-    back = run(host, scripts.switch_to(row.before, BACK_WITHIN_S), seconds=2 * BACK_WITHIN_S + 60)
+    back = run(host, scripts.switch(row.before, BACK_WITHIN_S), seconds=2 * BACK_WITHIN_S + 60)
     if back.ok:
         return f"taken back to release {row.before}"
     return f"NOT taken back to release {row.before}, look at the host: {back.text}"
@@ -88,9 +96,9 @@ def _in_force(host: Host) -> str:
     return run(host, scripts.SERVED).text
 
 
-def _previous(host: Host, release: Release) -> str:
+def _previous(host: Host, target: Target) -> str:
     """The release before this one."""
-    names = [name for name in run(host, scripts.HISTORY).text.split() if name != release.name]
+    names = [name for name in run(host, scripts.HISTORY).text.split() if name != target.name]
     return names[-1] if names else ""
 
 

@@ -3,7 +3,6 @@
 import shlex
 
 from sipstack.paths import COMPOSE_FILE, HOME
-from sipstack.services import Release
 
 # The compose file that is in force has a well-known name.
 LINK = f"{HOME}/{COMPOSE_FILE}"
@@ -75,25 +74,17 @@ def drain(patience: int) -> str:
     return f"bash -c {shlex.quote(script)}"
 
 
-def switch(release: Release, seconds: int, replace: bool) -> str:
-    """Put a release in force and start its proxy; if it is not healthy within `seconds`, what was there before."""
+def switch(name: str, seconds: int, replace: bool = False) -> str:
+    """Put a release of this host in force and start its proxy; if it is not healthy in time, what was there before.
+
+    seconds: how long each of the two may take. replace: remove the container first.
+    """
     first = f"docker compose --progress quiet -f {LINK} rm --stop --force kamailio" if replace else ""
-    return _detached(release.name, seconds, first)
-
-
-def switch_to(name: str, seconds: int) -> str:
-    """The same for a release that is on the host already."""
-    return _detached(name, seconds, "")
-
-
-def note_proved(release: Release) -> str:
-    """Remember that the proxy of a release has proved itself."""
-    service = release.service("kamailio")
-    assert service is not None
-    return f"echo {service.digest} >{PROVED_FILE}"
-
-
-def _detached(name: str, seconds: int, first: str) -> str:
     script = _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
+
+
+def note_proved(digest: str) -> str:
+    """Remember that the proxy of that digest has proved itself."""
+    return f"echo {digest} >{PROVED_FILE}"

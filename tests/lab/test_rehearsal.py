@@ -205,6 +205,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "rehgone.py"
     file.write_text(f'{ALL}["192.0.2.20"]\n')
     rehearsal = Rehearsal(file)
+    rehearsal.down()  # of a run that was killed
     rehearsal.up()
     assert at_desk(rehearsal, "pyinfra", str(file), "-y", "exec", "--", "true").returncode == 0
     assert (FILES / rehearsal.desk / "hosts").exists()

@@ -80,7 +80,6 @@ def test_a_fleet(nodes: Nodes) -> None:
             "no host in group media: add one, or set rtpengines",
         ),
         ({**box("a"), "databases": ["a", "b"]}, {}, "only one is supported, keep one"),
-        ({**box("a"), "proxies": ["a", "b"]}, {}, "group proxies has a, b: only one is supported, keep one"),
         (box("a"), {"postgres_host": "192.0.2.9"}, "keep one of the two"),
         (box(("a", {"address": "192.0.2.300"})), {}, "a: address '192.0.2.300' is not the IPv4 address of a host"),
         (box(("a", {"address": "sip_1"})), {}, "a: address 'sip_1' is not the IPv4 address of a host"),

@@ -144,6 +144,13 @@ def test_a_command_needs_hosts_that_are_up(capsys: pytest.CaptureFixture[str]) -
         cli.main(["lab", "status", "--", "true"])
 
 
+def test_an_inventory_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "STATE", tmp_path / "state")
+    with pytest.raises(OperatorError, match="no such inventory"):
+        Rehearsal(tmp_path / "nosuch.py").up()
+    assert not (tmp_path / "state").exists()
+
+
 def test_which_lab_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "STATE", tmp_path)
     monkeypatch.delenv("SIPSTACK_LAB", raising=False)

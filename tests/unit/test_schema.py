@@ -262,6 +262,14 @@ def test_script_refuses_a_newer_schema(ready: Database, tmp_path: Path) -> None:
     assert f"has schema 900, this image knows {NEWEST}" in said
 
 
+def test_script_lets_a_release_start_again_after_the_next_ones_migration(ready: Database) -> None:
+    with ready.as_owner() as conn:
+        conn.execute("INSERT INTO schema_migration VALUES (900, '900_later')")
+    code, said = ready.script(user=ready.proxy)
+    assert (code, said.count("\n")) == (0, 1)
+    assert f"has schema 900, this image knows {NEWEST} and goes on" in said
+
+
 def test_script_refuses_foreign_tables(empty: Database) -> None:
     with empty.as_owner() as conn:
         conn.execute("CREATE TABLE subscriber (something text)")

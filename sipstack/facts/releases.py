@@ -1,0 +1,82 @@
+"""The releases that lie on a host, and when each was put in force."""
+
+import re
+from dataclasses import dataclass, field
+
+from pyinfra.api.facts import FactBase
+
+from sipstack.paths import COMPOSE_FILE, HOME
+
+
+@dataclass(frozen=True)
+class KeptRelease:
+    """A release on a host: its compose file."""
+
+    name: str
+    compose: str
+
+    @property
+    def images(self) -> set[str]:
+        return set(re.findall(r"^ +image: (\S+)$", self.compose, re.MULTILINE))
+
+    @property
+    def configurations(self) -> set[str]:
+        """The folders that it reads."""
+        return set(re.findall(rf"{HOME}/(config/[a-z]+/[0-9a-f]+)/", self.compose))
+
+    def digest(self, service: str) -> str:
+        """What its container of a service carries as label; empty if it has none."""
+        found = re.search(rf"^  {service}:\n(?:    .*\n|\n)*? +vss\.digest: \"(\w+)\"", self.compose, re.MULTILINE)
+        return found[1] if found else ""
+
+
+@dataclass
+class Releases:
+    """history: names in the order in which they were put in force, the newest last. in_force: empty if none is."""
+
+    in_force: str = ""
+    history: list[str] = field(default_factory=list)
+    kept: dict[str, KeptRelease] = field(default_factory=dict)
+    configurations: set[str] = field(default_factory=set)
+
+    @property
+    def ways_back(self) -> list[str]:
+        """Releases that served before, the latest first, each once."""
+        latest_first = dict.fromkeys(reversed(self.history))
+        return [name for name in latest_first if name in self.kept and name != self.in_force]
+
+
+class ReleasesOnHost(FactBase[Releases]):
+    """Everything below /opt/vss/releases, in one round trip."""
+
+    def command(self) -> str:
+        return (
+            f'cd {HOME} 2>/dev/null || exit 0; echo "= in_force $(readlink {COMPOSE_FILE} | cut -d/ -f2)"; '
+            "sed 's/^/= history /' history 2>/dev/null; ls -d config/*/* 2>/dev/null | sed 's/^/= config /'; "
+            f'for d in releases/*; do [ -e "$d/{COMPOSE_FILE}" ] || continue; '
+            f'echo "= release ${{d#*/}}"; cat "$d/{COMPOSE_FILE}"; done'
+        )
+
+    @staticmethod
+    def default() -> Releases:
+        return Releases()
+
+    def process(self, output: list[str]) -> Releases:
+        found = Releases()
+        texts: dict[str, list[str]] = {}
+        lines: list[str] = []
+        for line in output:
+            if not line.startswith("= "):
+                lines.append(line)
+                continue
+            key, _, value = line[2:].partition(" ")
+            if key == "in_force":
+                found.in_force = value
+            elif key == "history":
+                found.history.append(value)
+            elif key == "config":
+                found.configurations.add(value)
+            elif key == "release":
+                lines = texts[value] = []
+        found.kept = {name: KeptRelease(name, "\n".join([*text, ""])) for name, text in texts.items()}
+        return found

@@ -1,0 +1,45 @@
+"""What no release that is kept uses is removed."""
+
+import shlex
+from collections.abc import Generator, Iterable
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from sipstack.facts.engine import ImageTags
+from sipstack.facts.releases import Releases, ReleasesOnHost
+from sipstack.paths import HOME
+from sipstack.services import Release
+
+
+@operation()
+def tidied(release: Release, keep: int) -> Generator[PyinfraCommand, None, None]:
+    """A bounded number of releases stays on the host, the latest, with their images and configurations.
+
+    + release: what this host is to run
+    + keep: how many there may be, that one among them
+    """
+    tags: set[str] = host.get_fact(ImageTags)
+    folders, images = surplus(host.get_fact(ReleasesOnHost), tags, release, keep)
+    if folders:
+        yield StringCommand(f"cd {HOME} && rm -rf {' '.join(map(shlex.quote, sorted(folders)))}")
+    if images:
+        # One that a container of somebody else's still uses stays.
+        yield StringCommand(f"docker image rm {' '.join(map(shlex.quote, sorted(images)))} >/dev/null 2>&1 || true")
+    if not folders and not images:
+        host.noop("there is nothing to remove")
+
+
+def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int) -> tuple[set[str], set[str]]:
+    """Folders below /opt/vss and images that nothing kept uses."""
+    others = [name for name in (present.in_force, *present.ways_back) if name in present.kept and name != release.name]
+    kept = [present.kept[name] for name in dict.fromkeys(others)][: keep - 1]
+    names = {release.name, *(one.name for one in kept)}
+    configurations = {path.removeprefix(f"{HOME}/") for path in release.configurations}
+    images = {image.tag for image in release.images}
+    for one in (*kept, *(present.kept[name] for name in {release.name} & present.kept.keys())):
+        configurations |= one.configurations
+        images |= one.images
+    folders = {f"releases/{name}" for name in present.kept.keys() - names} | present.configurations - configurations
+    return folders, {tag for tag in tags if tag.startswith("vss/")} - images

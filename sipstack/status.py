@@ -1,0 +1,112 @@
+"""`sipstack status`: a fleet at a glance, a line a host: what it runs, whether that is well, and what it should run."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from sipstack.errors import OperatorError
+from sipstack.facts.engine import Containers, DeployedFiles, ProvedProxy
+from sipstack.facts.releases import Releases, ReleasesOnHost
+from sipstack.facts.system import MachineFact
+from sipstack.inventory import Entry, load
+from sipstack.node import Node
+from sipstack.operations.release import why_restart
+from sipstack.services import Release, release
+from sipstack.ssh import Connections
+
+# What the proxy itself says; nothing is printed where there is none.
+_PROXY = (
+    "docker exec vss-kamailio sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active;"
+    " kamcmd dispatcher.list; kamcmd cfg.get config refuse_until; date +now:%s' 2>/dev/null || true"
+)
+# The rest is told by `pyinfra … --dry`.
+SHOWN_REASONS = 2
+HEADERS = ("HOST", "RELEASE", "HEALTH", "BINDINGS", "CALLS", "GATEWAYS", "DRIFT")
+
+
+@dataclass
+class Line:
+    """One host. well: it can be reached, all that it should run is healthy, and the proxy sees a gateway."""
+
+    host: str
+    well: bool = True
+    cells: list[str] = field(default_factory=list)
+
+
+def main(inventory: str, limit: Sequence[str] = ()) -> int:
+    """Print the table; 0 if every host is well, else 1. Raises OperatorError for an inventory that is refused."""
+    found = load(inventory, limit)
+    nodes = [entry.node for entry in found.everyone]
+    with (
+        Connections((entry.name, entry.data) for entry in found.everyone) as connections,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        lines = list(pool.map(lambda entry: _line(entry, nodes, connections), found.hosts))
+    rows = [HEADERS, *((line.host, *line.cells) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0 if all(line.well for line in lines) else 1
+
+
+def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
+    def fact(kind: type[Any]) -> Any:
+        return kind().process(connections.run(entry.name, kind().command()).stdout.splitlines())
+
+    line = Line(entry.name)
+    try:
+        wanted = release(entry.node, fact(MachineFact), nodes)
+        containers, releases = fact(Containers), fact(ReleasesOnHost)
+        drift = _drift(wanted, containers, releases, fact(DeployedFiles), fact(ProvedProxy))
+        proxy = connections.run(entry.name, _PROXY).stdout if entry.node.has("proxies") else ""
+    except OperatorError as error:
+        line.well = False
+        line.cells = ["?", str(error).removeprefix(f"{entry.name}: "), "-", "-", "-", "-"]
+        return line
+    ill = [
+        f"{service.name} {containers[service.container].health or containers[service.container].status}"
+        if service.container in containers
+        else f"{service.name} absent"
+        for service in wanted.services
+        if service.container not in containers or not containers[service.container].serves
+    ]
+    numbers = _numbers(proxy) if entry.node.has("proxies") else ["-", "-", "-"]
+    line.well = not ill and not numbers[2].startswith("0/")
+    health = "; ".join(ill) or ("DRAINING" if _draining(proxy) else "healthy")
+    line.cells = [releases.in_force or "none", health, *numbers, "; ".join(drift) or "none"]
+    return line
+
+
+def _drift(wanted: Release, containers: Any, releases: Releases, files: Any, proved: str) -> list[str]:
+    """How what runs differs from what the inventory says, in words; what the next deploy would change."""
+    compose = releases.kept[releases.in_force].compose if releases.in_force in releases.kept else ""
+    drift = []
+    for service in wanted.services:
+        running = containers.get(service.container)
+        if reasons := why_restart(service, running, files, compose):
+            more = f" and {len(reasons) - SHOWN_REASONS} more" if len(reasons) > SHOWN_REASONS else ""
+            drift.append(f"{service.name}: {', '.join(reasons[:SHOWN_REASONS])}{more}")
+        elif service.name == "kamailio" and running and proved != service.digest:
+            drift.append("kamailio has not proved itself")
+    return drift
+
+
+def _numbers(said: str) -> list[str]:
+    """Bindings, calls in progress, and how many gateways are up of how many."""
+    if not said:
+        return ["?", "?", "0/?"]
+    bindings = re.search(r"location_contacts: (\d+)", said)
+    calls = re.search(r"ongoing: (\d+)", said)
+    # Set 1 holds the gateways, a set 2 the proxies (sipstack/node.py).
+    sets = re.split(r"ID: (\d+)", said)
+    gateways = next((body for number, body in zip(sets[1::2], sets[2::2], strict=True) if number == "1"), "")
+    flags = re.findall(r"FLAGS: (\w+)", gateways)
+    up = sum(flag.startswith("A") for flag in flags)
+    return [bindings[1] if bindings else "?", calls[1] if calls else "?", f"{up}/{len(flags)}"]
+
+
+def _draining(said: str) -> bool:
+    until, now = re.search(r"^(\d+)$", said, re.MULTILINE), re.search(r"now:(\d+)", said)
+    return bool(until and now and int(until[1]) > int(now[1]))

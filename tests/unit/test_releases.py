@@ -1,0 +1,93 @@
+"""Releases on a host: read from what lies there, and which of them go."""
+
+from sipstack.facts.releases import Releases, ReleasesOnHost
+from sipstack.images import Image
+from sipstack.operations.tidy import surplus
+from sipstack.rollout.report import Report, Row
+from sipstack.services import HostFile, Release, Service
+
+COMPOSE = """name: vss
+
+services:
+  kamailio:
+    image: vss/kamailio:{n}
+    container_name: vss-kamailio
+
+    labels:
+      vss.digest: "digest{n}"
+    volumes:
+      - /opt/vss/config/kamailio/{n}/etc:/etc/kamailio:ro
+  kamailio-trial:
+    extends:
+      service: kamailio
+"""
+
+
+def on_host(*names: str, history: str, in_force: str) -> Releases:
+    lines = [f"= in_force {in_force}", *(f"= history {name}" for name in history.split())]
+    lines += [f"= config config/kamailio/{name}" for name in names]
+    for name in names:
+        lines += [f"= release {name}", *COMPOSE.format(n=name).splitlines()]
+    return ReleasesOnHost().process(lines)
+
+
+def wanted(name: str) -> Release:
+    image = Image("kamailio", ".", "files/Dockerfile", (), ())
+    file = HostFile(f"/opt/vss/releases/{name}/compose.yml", COMPOSE.format(n=name).encode())
+    read = HostFile(f"/opt/vss/config/kamailio/{name}/etc/kamailio.cfg", b"")
+    return Release(name, (Service("kamailio", image, (read,), "", "", ()),), file, (image,))
+
+
+def test_a_release_says_what_it_uses() -> None:
+    release = on_host("aa", history="aa", in_force="aa").kept["aa"]
+    assert release.images == {"vss/kamailio:aa"}
+    assert release.configurations == {"config/kamailio/aa"}
+    assert release.digest("kamailio") == "digestaa"
+    assert release.digest("postgres") == ""
+
+
+def test_the_ways_back_are_those_that_served_the_latest_first() -> None:
+    # dd was refused: it never served. ee is gone.
+    found = on_host("aa", "bb", "cc", "dd", history="ee aa bb aa bb cc", in_force="cc")
+    assert found.ways_back == ["bb", "aa"]
+
+
+def test_the_latest_are_kept_with_what_they_use() -> None:
+    found = on_host("aa", "bb", "cc", "dd", history="aa bb cc", in_force="cc")
+    tags = {"vss/kamailio:aa", "vss/kamailio:bb", "vss/kamailio:cc", "debian:trixie-slim", "other/thing:1"}
+    folders, images = surplus(found, tags, wanted("new"), keep=3)
+    assert folders == {"releases/aa", "releases/dd", "config/kamailio/aa", "config/kamailio/dd"}
+    assert images == {"vss/kamailio:aa"}
+
+
+def test_nothing_goes_while_there_are_few() -> None:
+    found = on_host("aa", "bb", history="aa bb", in_force="bb")
+    folders, images = surplus(found, {"vss/kamailio:aa", "vss/kamailio:bb"}, wanted("bb"), keep=2)
+    assert (folders, images) == (set(), set())
+
+
+def test_a_run_without_changes_reports_nothing() -> None:
+    assert str(Report()) == ""
+
+
+def test_a_report_tells_what_happened_to_each_proxy() -> None:
+    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 3))])
+    assert str(report).splitlines() == [
+        "--> Rollout",
+        "  sip1: aa -> bb, SIP silent 0.7 s, bindings 40 -> 40, calls carried over 3 of 3, proved",
+    ]
+
+
+def test_a_rollout_that_stopped_says_where_and_what_was_left_alone() -> None:
+    report = Report(rows=[Row("sip1", "aa", "bb", outcome="FAILED: silence")], stopped="sip1", untouched=["sip2"])
+    said = str(report)
+    assert said.startswith("--> Rollout STOPPED at sip1")
+    assert said.endswith("not touched: sip2")
+
+
+def test_the_same_refusal_on_all_hosts_is_explained_once() -> None:
+    report = Report()
+    for name in ("sip1", "sip2"):
+        report.refused(name, "bb", "it does not start", ["because"])
+    assert str(report).count("because") == 1
+    assert str(report).count("it does not start") == 2
