@@ -57,9 +57,10 @@ def test_a_slot_is_called_through_every_proxy(fleet: Fleet, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["udp-symmetric-nat", "tcp-nat"])
 def test_both_sides_behind_nat_at_different_proxies(fleet: Fleet, kind: str) -> None:
     with (
-        home(fleet.lab, kind) as options,
-        fleet.phone(6001, "sip1", tone=TONES[0], **options) as anna,
-        fleet.phone(7001, "sip3", tone=BERTS, **options) as bert,
+        home(fleet.lab, kind, "home") as here,
+        home(fleet.lab, kind, "farm") as there,
+        fleet.phone(6001, "sip1", tone=TONES[0], **here) as anna,
+        fleet.phone(7001, "sip3", tone=TONES[1], **there) as bert,
     ):
         anna.register(check=True)
         bert.register(check=True)
@@ -115,6 +116,7 @@ def test_a_phone_that_moves_is_called_through_its_new_proxy(fleet: Fleet) -> Non
                 first, invite = wire.next_request(KNOWN_WITHIN)
                 assert first.startswith("INVITE "), (round_, first)
                 wire.answer(invite, b"486 Busy Here", tag=b"x")
+                assert wire.next_request()[0].startswith("ACK ")
                 call.wait_state("disconnected")
                 assert call.code == 486, (round_, proxy)
             assert len(rows(fleet, 7001)) == 1
