@@ -33,6 +33,7 @@ def in_route(file: str, route: str, line: str, says: str) -> Fault:
 
 TO_SLOT = "if ($rU =~ SLOT_NUMBER) route(TO_SLOT);"
 OUTSIDE = "$rU =~ OUTSIDE_NUMBER) route(TO_GATEWAY);"
+OFFER = 'route(MEDIA_OFFER);\n\tt_on_branch("TO_PHONE");'
 MODULES = 'include_file "modules.cfg"'
 TABLE = 'modparam("dispatcher", "table_name", "nowhere")'
 
@@ -52,7 +53,8 @@ WRONG = {
     "no BYE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("BYE")) exit;', "BYE"),
     "no re-INVITE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("INVITE")) exit;', "INVITE"),
     "silent": Fault(f"{ROUTES}/media.cfg", '" trust-address"', '" media-address=203.0.113.9"', "hear"),
-    "past rtpengine": in_route("media", "MEDIA_OFFER", "return;", "rtpengine"),
+    "past rtpengine": in_route("media", "MEDIA_OFFER", "return;", "9002"),
+    "slots past rtpengine": Fault(f"{ROUTES}/call.cfg", OFFER, OFFER.partition(";")[2], "relay"),
     "no CDR": Fault(PARAMETERS, '"cdr_enable", 1', '"cdr_enable", 0', "acc_cdrs"),
     "everybody": in_route("auth", "AUTHENTICATE", "return;", "password"),
     "forgets": Fault(f"{ROUTES}/register.cfg", 'save("location")', '1;\n\tsl_send_reply("200", "OK")', "binding"),
