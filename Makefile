@@ -24,10 +24,11 @@ rehearse: .venv/ready ## play INVENTORY on throw-away hosts with its names and a
 status: .venv/ready ## INVENTORY at a glance: release, health, bindings, calls, gateways, drift
 	@$(BIN)/sipstack status $(INVENTORY)
 
-test: lint ## lint, unit tests, and the lab end to end
-	@$(BIN)/python -m pytest tests/unit tests/lab
+test: lint ## lint, unit tests, and the lab end to end, within half an hour
+	@$(BIN)/python -m pytest tests/unit tests/lab -m "not slow"
 
-test-all: test ## everything that there is to test
+test-all: lint ## everything that there is to test
+	@$(BIN)/python -m pytest tests/unit tests/lab
 
 lint: .venv/ready ## style and types
 	@$(BIN)/ruff check .

@@ -17,11 +17,17 @@ from sipstack.services import Release
 def tidied(release: Release, keep: int) -> Generator[PyinfraCommand, None, None]:
     """A bounded number of releases stays on the host, the latest, with their images and configurations.
 
+    Done when a release comes into force, which is when another one becomes old.
+
     + release: what this host is to run
     + keep: how many there may be, that one among them
     """
-    tags: set[str] = host.get_fact(ImageTags)
-    folders, images = surplus(host.get_fact(ReleasesOnHost), tags, release, keep)
+    present, tags = host.get_fact(ReleasesOnHost), host.get_fact(ImageTags)
+    if present.in_force == release.name:
+        # Else the run after a refusal would change hosts that are as they should be.
+        host.noop("what a refused release has left goes with the next change")
+        return
+    folders, images = surplus(present, tags, release, keep)
     if folders:
         yield StringCommand(f"cd {HOME} && rm -rf {' '.join(map(shlex.quote, sorted(folders)))}")
     if images:

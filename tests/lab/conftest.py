@@ -1,10 +1,14 @@
-"""One deployed host for all lab tests. SIPSTACK_TEST_LAB names a lab that is kept, to work on one test quickly."""
+"""What all lab tests share: one deployed host, and one deployed fleet.
+
+SIPSTACK_TEST_LAB and SIPSTACK_TEST_FLEET name labs that are kept, to work on one test quickly.
+"""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.fleet import CONTAINERS, Fleet, kept_lab
 from tests.lab.system import System
 
 
@@ -20,12 +24,35 @@ def system() -> Iterator[System]:
             system.down()
 
 
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    kept = kept_lab()
+    fleet = Fleet(kept or "testfleet")
+    try:
+        fleet.deploy()
+        yield fleet
+    finally:
+        if not kept:
+            fleet.down()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fleet comes last: what fails on one host needs not be looked for on six."""
+    items.sort(key=lambda item: "fleet" in getattr(item, "fixturenames", ()))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """A failed test shows what the host logged: that is where the reason is."""
+    """A failed test shows what the hosts logged: that is where the reason is."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    system = getattr(item, "funcargs", {}).get("system")
-    if report.when == "call" and report.failed and system is not None:
+    if report.when != "call" or not report.failed:
+        return
+    arguments = getattr(item, "funcargs", {})
+    if (system := arguments.get("system")) is not None:
         for container in ("vss-kamailio", "vss-asterisk", "vss-rtpengine", "vss-postgres"):
             report.sections.append((f"log of {container}", system.logs(container)))
+    if (fleet := arguments.get("fleet")) is not None:
+        for host, containers in CONTAINERS.items():
+            for container in containers:
+                report.sections.append((f"log of {container} on {host}", fleet.logs(host, container)))

@@ -1,0 +1,156 @@
+"""Hosts that fail: the others go on at once, and what comes back knows what has changed meanwhile."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from sipstack.lab.machine import LabHost
+from sipstack.probe.phone import Phone
+from tests.lab.fleet import PROXIES, TONES, Fleet, eventually, others
+from tests.lab.fleet_calls import forget_bindings, talk
+from tests.lab.wire import Wire
+
+FIRST_CALL_S = 6.0
+NEXT_CALL_S = 1.0
+GATEWAY_S = 3.0
+BACK_S = 60.0
+CONVERGED_S = 30.0
+CUT_S = 120
+
+
+@pytest.fixture(autouse=True)
+def nobody_registered(fleet: Fleet) -> None:
+    forget_bindings(fleet)
+
+
+@contextmanager
+def without(host: LabHost) -> Iterator[None]:
+    """A host has no power, for the time of the block at least."""
+    host.kill()
+    try:
+        yield
+    finally:
+        with suppress(Exception):
+            host.start()
+
+
+def agree(fleet: Fleet, users: set[str]) -> bool:
+    """Whether every proxy knows the bindings of exactly these users, and so does the database."""
+    known = [sorted(fleet.bindings(proxy)) for proxy in PROXIES]
+    stored = {user for (user,) in fleet.sql("SELECT username FROM location")}
+    return known[0] == known[1] == known[2] and {user for user, _ in known[0]} == users == stored
+
+
+def call_through(callers: list[Phone], callee: Phone, number: int) -> None:
+    """Each calls; the first call of each may take as long as it takes to see that a proxy is away."""
+    for caller in callers:
+        for patience in (FIRST_CALL_S, NEXT_CALL_S, NEXT_CALL_S):
+            talk(caller, callee, number, (TONES[0], TONES[1]), patience)[0].hangup()
+
+
+def test_a_proxy_that_loses_its_power(fleet: Fleet) -> None:
+    password = fleet.passwords
+    with (
+        fleet.phones((6001, "sip1")) as one,
+        fleet.phones((6002, "sip3")) as three,
+        fleet.phone(7001, "sip2", tone=TONES[1]) as bert,
+        fleet.phone(7002, "sip1") as late,
+        Wire(fleet.address["sip1"]) as leaver,
+    ):
+        bert.register(check=True)
+        assert leaver.register("slot_8001", password["slot_8001"]) == 200
+        eventually(lambda: ("slot_8001") in {user for user, _ in fleet.bindings("sip2")}, 3)
+        with without(fleet.hosts["sip2"]):
+            call_through([*one, *three], bert, 7001)
+            late.register(check=True)
+            gone = ("Expires: 0",)
+            assert leaver.register("slot_8001", password["slot_8001"], headers=gone) == 200
+        eventually(lambda: fleet.serves("sip2"), BACK_S)
+        users = {"slot_6001", "slot_6002", "slot_7001", "slot_7002"}
+        eventually(lambda: agree(fleet, users), CONVERGED_S)
+        with fleet.phones((6003, "sip2")) as (carol,):
+            talk(carol, bert, 7001)[0].hangup()
+
+
+@pytest.mark.parametrize("host", ["pbx1", "pbx2"])
+def test_an_asterisk_that_is_killed(fleet: Fleet, host: str) -> None:
+    """Each of the two in turn: one of them is always the next to be asked."""
+    gateway = fleet.hosts[host]
+    with fleet.phones(*zip((6001, 6002, 6003), PROXIES, strict=True)) as phones:
+        gateway.exec("docker", "kill", "vss-asterisk")
+        try:
+            for index, phone in enumerate([*phones, *phones]):
+                call = phone.call("9002", timeout=GATEWAY_S)
+                call.wait_hears(TONES[index % 3 % 2])
+                call.hangup()
+        finally:
+            gateway.exec("docker", "start", "vss-asterisk")
+        uri = f"sip:{gateway.address}:5080"
+        for proxy in PROXIES:
+            eventually(lambda proxy=proxy: fleet.destinations(proxy).get(uri) == "AP", 30, uri)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("host", ["db1", "pbx1"])
+def test_an_rtpengine_that_is_killed(fleet: Fleet, host: str) -> None:
+    relay = fleet.hosts[host]
+    with fleet.phones(*zip((6001, 6002, 6003), PROXIES, strict=True)) as phones:
+        relay.exec("docker", "kill", "vss-rtpengine")
+        try:
+            for index, phone in enumerate([*phones, *phones]):
+                call = phone.call("9002", timeout=GATEWAY_S)
+                call.wait_hears(TONES[index % 3 % 2])
+                call.hangup()
+        finally:
+            relay.exec("docker", "start", "vss-rtpengine")
+
+
+@contextmanager
+def cut_off(fleet: Fleet, proxy: str) -> Iterator[None]:
+    """A proxy and the others do not reach each other; all of them reach everything else."""
+    lanes = [(proxy, other) for other in others(proxy)] + [(other, proxy) for other in others(proxy)]
+    for source, target in lanes:
+        fleet.hosts[source].exec("ip", "route", "add", "blackhole", fleet.address[target])
+    try:
+        yield
+    finally:
+        for source, target in lanes:
+            fleet.hosts[source].exec("ip", "route", "del", "blackhole", fleet.address[target], check=False)
+
+
+@pytest.mark.slow
+def test_a_proxy_that_was_cut_off_for_two_minutes(fleet: Fleet) -> None:
+    """What registers, refreshes and leaves on both sides meanwhile is known to all afterwards, and nothing else is."""
+    here, there = "sip3", "sip1"
+    password = fleet.passwords
+    sockets = {number: (here if number % 2 else there) for number in (6001, 6002, 6003, 6004, 7001, 7002, 8001, 8002)}
+    before, leave, come = (6001, 6002, 6003, 6004, 7001, 7002), (6003, 6004), (8001, 8002)
+    wires = {number: Wire(fleet.address[proxy]) for number, proxy in sockets.items()}
+
+    def register(number: int, seconds: int) -> None:
+        user = f"slot_{number}"
+        code = wires[number].register(user, password[user], headers=(f"Expires: {seconds}",))
+        assert code == 200, number
+
+    for number in before:
+        register(number, 100 if number in (7001, 7002) else 600)
+    eventually(lambda: agree(fleet, {f"slot_{number}" for number in before}), 5)
+    with cut_off(fleet, here):
+        eventually(lambda: fleet.destinations(here)[f"sip:{fleet.address[there]}:5060"] != "AP", 30)
+        for number in leave:
+            register(number, 0)
+        for number in come:
+            register(number, 600)
+        # These would expire within the cut if they were not refreshed.
+        for _ in range(0, CUT_S, 20):
+            time.sleep(20)  # here it is time itself that is tested
+            for number in (7001, 7002):
+                register(number, 100)
+    left = {f"slot_{number}" for number in (*before, *come) if number not in leave}
+    took = eventually(lambda: agree(fleet, left), CONVERGED_S, "bindings differ")
+    print(f"converged after {took:.1f} s")
+    time.sleep(25)  # what is told late must not bring back what has left
+    assert agree(fleet, left)
+    for wire in wires.values():
+        wire.socket.close()

@@ -1,0 +1,75 @@
+"""A release that cannot work is refused or taken back by itself, and no call in progress is harmed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.lab.faults import LATE, UNFIT, WRONG, Fault
+from tests.lab.fleet import HOSTS, PROXIES, Fleet
+from tests.lab.fleet_calls import held_call, talk
+from tests.lab.run import Run
+
+REFUSED_WITHIN_S = 30.0
+WRITTEN = ("location", "location_attrs", "acc", "acc_cdrs", "missed_calls", "dialog", "dialog_vars")
+QUICK = ("syntax", "table", "to the gateway", "no CDR")
+CASES = [
+    pytest.param(fault, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name, fault in {**UNFIT, **WRONG}.items()
+]
+
+
+def written(fleet: Fleet) -> list[list[str]]:
+    """How much there is in each table that a proxy writes, and which schemas there are."""
+    counts = [fleet.sql(f"SELECT '{table}', count(*) FROM {table}") for table in WRITTEN]
+    schemas = fleet.sql("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1")
+    return [*(row for rows in counts for row in rows), *schemas]
+
+
+def containers(fleet: Fleet) -> dict[str, str]:
+    """All containers of each host, running or not."""
+    return {name: fleet.hosts[name].exec("docker", "ps", "-a", "--format", "{{.Names}}").stdout for name in HOSTS}
+
+
+def run_faulty(fleet: Fleet, fault: Fault, folder: Path) -> Run:
+    project = fleet.checkout(folder)
+    fault.make(project)
+    run = fleet.start(root=project)
+    assert run.end() == 1, run.output
+    assert "Traceback" not in run.output
+    return run
+
+
+@pytest.mark.parametrize("fault", CASES)
+def test_what_cannot_work_is_refused(fleet: Fleet, tmp_path: Path, fault: Fault) -> None:
+    before = fleet.started_at(), containers(fleet)
+    with held_call(fleet):
+        traces = written(fleet)
+        run = run_faulty(fleet, fault, tmp_path)
+        assert (fleet.started_at(), containers(fleet)) == before
+        assert written(fleet) == traces
+    assert "--> Rollout REFUSED" in run.report, run.output
+    assert fault.says in run.report, run.report
+    assert all(f"  {proxy}: release " in run.report for proxy in PROXIES), run.report
+    assert run.seconds_since("operation: Trial") < REFUSED_WITHIN_S
+
+
+def test_what_fails_only_where_it_counts_is_taken_back(fleet: Fleet, tmp_path: Path) -> None:
+    """The first proxy goes back to its release by itself; the others are not touched."""
+    before = fleet.started_at()
+    with held_call(fleet, "sip1", "sip1"):
+        run = run_faulty(fleet, LATE, tmp_path)
+    after = fleet.started_at()
+    assert {name for name in after if after[name] != before[name]} == {("sip1", "vss-kamailio")}
+    assert "--> Rollout STOPPED at sip1" in run.report, run.output
+    assert LATE.says in run.report
+    assert "taken back to release " in run.report
+    assert "not touched: sip2, sip3" in run.report
+    assert run.seconds_since("operation: Proxy") < REFUSED_WITHIN_S
+    with fleet.phones((6001, "sip1"), (7001, "sip2")) as (anna, bert):
+        talk(anna, bert, 7001)[0].hangup()
+
+
+def test_afterwards_there_is_nothing_to_do(fleet: Fleet) -> None:
+    run = fleet.deploy()
+    assert "Success" not in run.output, run.output
+    assert run.report == ""
