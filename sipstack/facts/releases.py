@@ -32,7 +32,10 @@ class KeptRelease:
 
 @dataclass
 class Releases:
-    """history: names in the order in which they were put in force, the newest last. in_force: empty if none is."""
+    """history: names in the order in which they were put in force, the newest last. in_force: empty if none is.
+
+    kept: all that lie there, the newest first.
+    """
 
     in_force: str = ""
     history: list[str] = field(default_factory=list)
@@ -53,7 +56,7 @@ class ReleasesOnHost(FactBase[Releases]):
         return (
             f'cd {HOME} 2>/dev/null || exit 0; echo "= in_force $(readlink {COMPOSE_FILE} | cut -d/ -f2)"; '
             "sed 's/^/= history /' history 2>/dev/null; ls -d config/*/* 2>/dev/null | sed 's/^/= config /'; "
-            f'for d in releases/*; do [ -e "$d/{COMPOSE_FILE}" ] || continue; '
+            f'for d in $(ls -dt releases/* 2>/dev/null); do [ -e "$d/{COMPOSE_FILE}" ] || continue; '
             f'echo "= release ${{d#*/}}"; cat "$d/{COMPOSE_FILE}"; done'
         )
 

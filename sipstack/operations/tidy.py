@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Generator, Iterable
+from itertools import takewhile
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
@@ -17,17 +18,11 @@ from sipstack.services import Release
 def tidied(release: Release, keep: int) -> Generator[PyinfraCommand, None, None]:
     """A bounded number of releases stays on the host, the latest, with their images and configurations.
 
-    Done when a release comes into force, which is when another one becomes old.
-
     + release: what this host is to run
     + keep: how many there may be, that one among them
     """
-    present, tags = host.get_fact(ReleasesOnHost), host.get_fact(ImageTags)
-    if present.in_force == release.name:
-        # Else the run after a refusal would change hosts that are as they should be.
-        host.noop("what a refused release has left goes with the next change")
-        return
-    folders, images = surplus(present, tags, release, keep)
+    tags: set[str] = host.get_fact(ImageTags)
+    folders, images = surplus(host.get_fact(ReleasesOnHost), tags, release, keep)
     if folders:
         yield StringCommand(f"cd {HOME} && rm -rf {' '.join(map(shlex.quote, sorted(folders)))}")
     if images:
@@ -41,6 +36,9 @@ def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int)
     """Folders below /opt/vss and images that nothing kept uses."""
     others = [name for name in (present.in_force, *present.ways_back) if name in present.kept and name != release.name]
     kept = [present.kept[name] for name in dict.fromkeys(others)][: keep - 1]
+    # What a refused release has left goes when another one has come: the run after a refusal has nothing to do.
+    newer = takewhile(lambda one: one.name != release.name, present.kept.values())
+    kept = list({one.name: one for one in (*kept, *newer)}.values())
     names = {release.name, *(one.name for one in kept)}
     configurations = {path.removeprefix(f"{HOME}/") for path in release.configurations}
     images = {image.tag for image in release.images}

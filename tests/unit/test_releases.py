@@ -53,11 +53,16 @@ def test_the_ways_back_are_those_that_served_the_latest_first() -> None:
 
 
 def test_the_latest_are_kept_with_what_they_use() -> None:
-    found = on_host("aa", "bb", "cc", "dd", history="aa bb cc", in_force="cc")
+    found = on_host("cc", "dd", "bb", "aa", history="aa bb cc", in_force="cc")
     tags = {"vss/kamailio:aa", "vss/kamailio:bb", "vss/kamailio:cc", "debian:trixie-slim", "other/thing:1"}
-    folders, images = surplus(found, tags, wanted("new"), keep=3)
+    folders, images = surplus(found, tags, wanted("cc"), keep=2)
     assert folders == {"releases/aa", "releases/dd", "config/kamailio/aa", "config/kamailio/dd"}
     assert images == {"vss/kamailio:aa"}
+
+
+def test_what_a_refusal_left_stays_until_another_release_comes() -> None:
+    found = on_host("fe", "aa", history="aa", in_force="aa")
+    assert surplus(found, {"vss/kamailio:aa", "vss/kamailio:fe"}, wanted("aa"), keep=2) == (set(), set())
 
 
 def test_nothing_goes_while_there_are_few() -> None:
