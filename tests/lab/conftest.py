@@ -36,6 +36,14 @@ def fleet() -> Iterator[Fleet]:
             fleet.down()
 
 
+@pytest.fixture(autouse=True)
+def no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Else it would be in the way of the next test's."""
+    yield
+    if "fleet" in request.fixturenames:
+        request.getfixturevalue("fleet").end_runs()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The fleet comes last: what fails on one host needs not be looked for on six."""
     items.sort(key=lambda item: "fleet" in getattr(item, "fixturenames", ()))
