@@ -1,7 +1,6 @@
 """A deployed fleet to test against: three proxies, a database, two rtpengines, two Asterisks, on six lab hosts."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -185,8 +184,3 @@ def eventually(condition: Callable[[], Any], within: float, what: str = "") -> f
 
 def others(proxy: str) -> Sequence[str]:
     return [name for name in PROXIES if name != proxy]
-
-
-def kept_lab() -> str | None:
-    """The lab that is to be kept, for quick work."""
-    return os.environ.get("SIPSTACK_TEST_FLEET")
