@@ -126,14 +126,16 @@ class Fleet:
         return self.hosts[proxy].exec("docker", "exec", "vss-kamailio", "healthcheck", check=False).returncode == 0
 
     def bindings(self, proxy: str) -> set[tuple[str, str]]:
-        """User and Contact of each binding that a proxy has in memory."""
-        found, user = set(), ""
+        """User and Contact of each binding that a proxy has in memory and that has not expired."""
+        found, user, contact = set(), "", ""
         for line in self.kamcmd(proxy, "ul.dump").splitlines():
             key, _, value = line.strip().partition(": ")
             if key == "AoR":
                 user = value
             elif key == "Address":
-                found.add((user, value.partition(";ob")[0]))
+                contact = value.partition(";ob")[0]
+            elif key == "Expires" and value.isdigit():  # else a word: expired, and not yet swept out
+                found.add((user, contact))
         return found
 
     def destinations(self, proxy: str) -> dict[str, str]:

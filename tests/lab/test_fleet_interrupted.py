@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually
-from tests.lab.fleet_calls import talk
+from tests.lab.fleet_calls import agree, forget_bindings, talk
 from tests.lab.run import Run
 
 BEGIN = "--> Starting (serial )?operation: "
@@ -27,10 +27,12 @@ LOCK_FREE_S = 10.0
 
 @contextmanager
 def served_throughout(fleet: Fleet) -> Iterator[None]:
-    """Short calls through all proxies, all the time; none fails."""
+    """Short calls through all proxies, all the time; none fails, and no binding is left when all phones have left."""
+    forget_bindings(fleet)
     with fleet.load(calls=4, hold=(1, 4)) as load:
         yield
     load.assert_unharmed()
+    agree(fleet, set())
 
 
 def kill_at(fleet: Fleet, run: Run, moment: str) -> None:

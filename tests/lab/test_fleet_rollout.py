@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fleet import PROXIES, Fleet
-from tests.lab.fleet_calls import held_call
+from tests.lab.fleet_calls import agree, forget_bindings, held_call
 
 SILENT_S = 3.0
 ROW = re.compile(
@@ -18,10 +18,12 @@ ROW = re.compile(
 
 def roll(fleet: Fleet, **data: Any) -> None:
     """Change the fleet while calls are set up, held and hung up through all proxies."""
+    forget_bindings(fleet)
     started = fleet.started_at()
     with fleet.load() as load, held_call(fleet):
         run = fleet.deploy(**data)
     load.assert_unharmed()
+    agree(fleet, set())
     changed = {name for name, at in fleet.started_at().items() if at != started.get(name)}
     rows = {row["host"]: row for row in ROW.finditer(run.report)}
     assert set(rows) == set(PROXIES), run.report
