@@ -87,6 +87,8 @@ class Steps:
             self.now(f"waiting for the answer (200) at {caller.account.user}")
             await answered.answer()
             await dialling
+            self.now(f"waiting for the ACK at {called.account.user}")
+            await answered.confirmed.wait()
         finally:
             dialling.cancel()
         assert call.media is not None and answered.media is not None

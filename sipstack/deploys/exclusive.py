@@ -20,6 +20,7 @@ from sipstack.errors import OperatorError
 from sipstack.guard import this_run
 from sipstack.lock import ANSWER_SECONDS, DeployLock, Wire, command, holder, local_wire
 from sipstack.privileges import privileges
+from sipstack.rollout.report import REPORT
 from sipstack.site import all_nodes
 from sipstack.tunnel import transport_of
 
@@ -37,6 +38,8 @@ def exclusive() -> None:
     with _first:
         if refusal := _refusal(host.inventory):
             raise DeployError(refusal)
+        # With --fail-percent a run goes on without them.
+        REPORT.unreached = sorted(one.name for one in host.state.failed_hosts)
 
 
 @cache

@@ -32,12 +32,16 @@ class Row:
 
 @dataclass
 class Report:
-    """The rollout of this run. stopped: the proxy at which it stopped, empty while it goes on."""
+    """The rollout of this run.
+
+    stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts that the run goes on without.
+    """
 
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     untouched: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
     refusals: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
     def service_changed(self, host: str, service: str) -> None:
@@ -58,9 +62,11 @@ class Report:
             told.add(said)
         if self.untouched:
             lines.append(f"  not touched: {', '.join(self.untouched)}")
+        if self.unreached:
+            lines.append(f"  not reached: {', '.join(self.unreached)}: run again when it is back")
         if not lines:
             return ""
-        head = "Rollout"
+        head = "Rollout INCOMPLETE" if self.unreached else "Rollout"
         if self.stopped:
             head = f"Rollout STOPPED at {self.stopped}"
         elif self.refusals:

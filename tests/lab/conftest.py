@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.fleet import CONTAINERS, Fleet, kept_lab
+from tests.lab.fleet import CONTAINERS, GROUPS, Fleet
+from tests.lab.lend import lend
 from tests.lab.system import System
 
 
@@ -25,15 +26,26 @@ def system() -> Iterator[System]:
 
 
 @pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
-    kept = kept_lab()
+def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """From nothing when everything is tested; else with the images of the one host, which is half the time."""
+    kept = os.environ.get("SIPSTACK_TEST_FLEET")
     fleet = Fleet(kept or "testfleet")
     try:
+        if not kept and request.config.option.markexpr:
+            lend(request.getfixturevalue("system").host, fleet.hosts.values(), GROUPS)
         fleet.deploy()
         yield fleet
     finally:
         if not kept:
             fleet.down()
+
+
+@pytest.fixture(autouse=True)
+def no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Else it would be in the way of the next test's."""
+    yield
+    if "fleet" in request.fixturenames:
+        request.getfixturevalue("fleet").end_runs()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

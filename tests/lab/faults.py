@@ -47,7 +47,7 @@ UNFIT = {
 # Starts, and does not do what a proxy is for.
 WRONG = {
     "to the gateway": Fault(f"{ROUTES}/call.cfg", TO_SLOT, TO_SLOT.replace("TO_SLOT", "TO_GATEWAY"), "calls"),
-    "nowhere": Fault(f"{ROUTES}/call.cfg", TO_SLOT, "", "404"),
+    "nowhere": Fault(f"{ROUTES}/call.cfg", TO_SLOT, "", "calls"),
     "no outside": Fault(f"{ROUTES}/call.cfg", OUTSIDE, "0) route(TO_GATEWAY);", "9002"),
     "no ACK": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("ACK")) exit;', "ACK"),
     "no BYE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("BYE")) exit;', "BYE"),

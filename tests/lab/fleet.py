@@ -1,7 +1,6 @@
 """A deployed fleet to test against: three proxies, a database, two rtpengines, two Asterisks, on six lab hosts."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -27,8 +26,8 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
     "pbx1": ("vss-asterisk", "vss-rtpengine"),
     "pbx2": ("vss-asterisk",),
 }
-# Slots for a test's own phones; all others are the load's.
-RESERVED = frozenset({6001, 6002, 6003, 6004, 7001, 7002, 8001, 8002})
+# Slots for a test's own phones, and one that tests add and remove; all others are the load's.
+RESERVED = frozenset({6001, 6002, 6003, 6004, 7001, 7002, 8001, 8002, 8020})
 TONES = (440, 880)
 # What a copy of the project does not need to be deployed from.
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".state", "__pycache__", ".*_cache", "build", "*.egg-info")
@@ -44,19 +43,30 @@ class Fleet:
         self.address = {name: host.address for name, host in self.hosts.items()}
         # What differs from group_data since the last deploy that changed something on purpose.
         self.settings: dict[str, Any] = {}
+        self._runs: list[Run] = []
 
     # --- as the operator ---------------------------------------------------------------------------------
 
     def start(self, *arguments: str, root: Path = ROOT, **data: Any) -> Run:
         """Start `pyinfra … deploy.py -y`. data: settings that differ from those in force."""
         settings = data_arguments({**self.settings, **data})
-        return Run(self.lab.name, "deploy.py", "-y", *arguments, *settings, root=root)
+        self._runs.append(Run(self.lab.name, "deploy.py", "-y", *arguments, *settings, root=root))
+        return self._runs[-1]
 
     def deploy(self, *arguments: str, **data: Any) -> Run:
         """The same, to its good end; the settings are in force from then on."""
         run = self.start(*arguments, **data).end_well()
         self.settings |= data
         return run
+
+    def end_runs(self) -> None:
+        """What a failed test has begun is ended, and its hosts are put right."""
+        going_on = [run for run in self._runs if run.process.poll() is None]
+        self._runs.clear()
+        for run in going_on:
+            run.kill()
+        if going_on:
+            self.deploy()
 
     def checkout(self, folder: Path) -> Path:
         """A copy of the project, with the same secrets, that a test may change as an operator would."""
@@ -116,14 +126,16 @@ class Fleet:
         return self.hosts[proxy].exec("docker", "exec", "vss-kamailio", "healthcheck", check=False).returncode == 0
 
     def bindings(self, proxy: str) -> set[tuple[str, str]]:
-        """User and Contact of each binding that a proxy has in memory."""
-        found, user = set(), ""
+        """User and Contact of each binding that a proxy has in memory and that has not expired."""
+        found, user, contact = set(), "", ""
         for line in self.kamcmd(proxy, "ul.dump").splitlines():
             key, _, value = line.strip().partition(": ")
             if key == "AoR":
                 user = value
             elif key == "Address":
-                found.add((user, value.partition(";ob")[0]))
+                contact = value.partition(";ob")[0]
+            elif key == "Expires" and value.isdigit():  # else a word: expired, and not yet swept out
+                found.add((user, contact))
         return found
 
     def destinations(self, proxy: str) -> dict[str, str]:
@@ -149,7 +161,8 @@ class Fleet:
 
     def started_at(self, *hosts: str) -> dict[tuple[str, str], str]:
         """When each of our containers was started, (host, container) -> time: what changes here was restarted."""
-        script = "docker inspect -f '{{.Name}} {{.State.StartedAt}}' $(docker ps -q --filter label=vss.digest)"
+        ours = "docker ps -q --filter label=vss.digest"
+        script = f"{ours} | xargs -r docker inspect -f '{{{{.Name}}}} {{{{.State.StartedAt}}}}'"
         found = {}
         for name in hosts or HOSTS:
             for line in self.hosts[name].exec("sh", "-c", script).stdout.splitlines():
@@ -173,8 +186,3 @@ def eventually(condition: Callable[[], Any], within: float, what: str = "") -> f
 
 def others(proxy: str) -> Sequence[str]:
     return [name for name in PROXIES if name != proxy]
-
-
-def kept_lab() -> str | None:
-    """The lab that is to be kept, for quick work."""
-    return os.environ.get("SIPSTACK_TEST_FLEET")

@@ -1,5 +1,6 @@
 """Calls through a fleet, and what they leave in its database."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -8,6 +9,8 @@ from sipstack.probe.call import Call
 from sipstack.probe.errors import ProbeError
 from sipstack.probe.phone import Phone
 from tests.lab.fleet import PROXIES, TONES, Fleet, eventually
+
+AGREE_SECONDS = 30.0
 
 
 def forget_bindings(fleet: Fleet) -> None:
@@ -64,6 +67,24 @@ def known_at(fleet: Fleet, number: int) -> dict[str, int]:
     return {
         proxy: sum(user == f"slot_{number}" for user, _ in fleet.bindings(proxy)) for proxy in PROXIES
     }  # fmt: skip
+
+
+def agree(fleet: Fleet, users: set[str]) -> None:
+    """Wait until every proxy and the database know the bindings of exactly these users, each once."""
+    stored = "SELECT username, split_part(contact, ';ob', 1) FROM location WHERE expires > now() AT TIME ZONE 'UTC'"
+
+    def differences() -> dict[str, set[tuple[str, str]]]:
+        rows = [(user, contact) for user, contact in fleet.sql(stored)]
+        known = {proxy: fleet.bindings(proxy) for proxy in PROXIES}
+        wrong = {where: found ^ set(rows) for where, found in known.items() if found != set(rows)}
+        if sorted(user for user, _ in rows) != sorted(users):
+            wrong["database"] = set(rows)
+        return wrong
+
+    deadline = time.monotonic() + AGREE_SECONDS
+    while wrong := differences():
+        assert time.monotonic() < deadline, f"only {sorted(users)} are registered; {wrong}"
+        time.sleep(0.5)
 
 
 @contextmanager

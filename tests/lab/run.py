@@ -86,6 +86,12 @@ class Run:
         assert at is not None, f"no line {pattern!r} in\n{self.output}"
         return self.lines[-1][0] - at
 
+    def assert_changed_nothing(self) -> None:
+        """No host has changed, and every operation says so."""
+        assert not re.search(r"\] +Success", self.output), self.output
+        assert re.search(r"\] +No changes", self.output), self.output
+        assert self.report == ""
+
     @property
     def report(self) -> str:
         """What the run tells at its end of the rollout; empty if nothing was rolled out."""

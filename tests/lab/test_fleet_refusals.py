@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.faults import LATE, UNFIT, WRONG, Fault
 from tests.lab.fleet import HOSTS, PROXIES, Fleet
-from tests.lab.fleet_calls import held_call, talk
+from tests.lab.fleet_calls import forget_bindings, held_call, talk
 from tests.lab.run import Run
 
 REFUSED_WITHIN_S = 30.0
@@ -34,13 +34,16 @@ def run_faulty(fleet: Fleet, fault: Fault, folder: Path) -> Run:
     project = fleet.checkout(folder)
     fault.make(project)
     run = fleet.start(root=project)
-    assert run.end() == 1, run.output
+    if run.end() == 0:
+        fleet.deploy()  # the tests after this one need a fleet that works
+        pytest.fail(f"it was rolled out:\n{run.report}")
     assert "Traceback" not in run.output
     return run
 
 
 @pytest.mark.parametrize("fault", CASES)
 def test_what_cannot_work_is_refused(fleet: Fleet, tmp_path: Path, fault: Fault) -> None:
+    forget_bindings(fleet)  # of earlier tests: none may expire while this one counts
     before = fleet.started_at(), containers(fleet)
     with held_call(fleet):
         traces = written(fleet)
@@ -70,6 +73,4 @@ def test_what_fails_only_where_it_counts_is_taken_back(fleet: Fleet, tmp_path: P
 
 
 def test_afterwards_there_is_nothing_to_do(fleet: Fleet) -> None:
-    run = fleet.deploy()
-    assert "Success" not in run.output, run.output
-    assert run.report == ""
+    fleet.deploy().assert_changed_nothing()
