@@ -48,6 +48,8 @@ BEGIN
 END
 $$;
 
+-- Only what its own proxy removes is noted: one that was cut off takes bindings for expired that were refreshed elsewhere,
+-- and must not take them from everybody.
 CREATE OR REPLACE TRIGGER location_gone AFTER DELETE ON location FOR EACH ROW
-    WHEN (OLD.expires > now() AT TIME ZONE 'UTC')
+    WHEN (OLD.expires > now() AT TIME ZONE 'UTC' AND OLD.server_id::text = current_setting('vss.server_id', true))
     EXECUTE FUNCTION location_note_gone();

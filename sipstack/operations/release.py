@@ -10,12 +10,14 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from sipstack.errors import OperatorError
 from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
 from sipstack.images import tar
 from sipstack.operations.commands import Call, add_files
 from sipstack.paths import HOME
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
+from sipstack.rollout.shell import run
 from sipstack.services import HostFile, Release, Service
 
 
@@ -46,6 +48,9 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
     if present and present.sha256 == release.compose.path.removeprefix(f"{HOME}/"):
         host.noop(f"release {release.name} is in force")
         return
+    if REPORT.halted:
+        host.noop(f"not put in force: the run stopped at {REPORT.halted}")
+        return
     yield StringCommand(into_force(release.name))
 
 
@@ -73,16 +78,21 @@ def service_up(release: Release, service: Service | None, seconds: int) -> Gener
     if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
         # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
         up = f"{compose} rm --stop --force {service.name} && {up}"
-    yield Call(_note_change, service.container)
-    # What keeps it from becoming healthy is in its log: the operator reads it here.
-    yield StringCommand(
-        f"{{ {up}; }} 2>&1 || {{ echo '--- the last log lines of {service.container}:';"
-        f" docker logs --tail 15 {service.container} 2>&1; exit 1; }}"
-    )
+    yield Call(_bring_up, service.container, up, seconds)
 
 
-def _note_change(host: Host, container: str) -> None:
+def _bring_up(host: Host, container: str, up: str, seconds: int) -> None:
+    """Start a service; one that fails is the last of this run, for the same would fail on the next host."""
+    if REPORT.halted:
+        REPORT.untouched.append(host.name)
+        raise OperatorError(f"{container} is not touched: the run stopped at {REPORT.halted}")
     REPORT.service_changed(host.name, container)
+    # What keeps it from becoming healthy is in its log: the operator reads it here.
+    log = f"echo 'the last log lines of {container}:'; docker logs --tail 15 {container} 2>&1"
+    started = run(host, f"{{ {up}; }} 2>&1 || {{ {log}; exit 1; }}", seconds=seconds + 60)
+    if not started.ok:
+        REPORT.stopped = host.name
+        raise OperatorError(f"{container} does not start:\n{started.text}")
 
 
 def reads_other(service: Service, running: Container | None, present: Mapping[str, FileState]) -> bool:

@@ -36,9 +36,9 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
     runs already, because the run that switched it was killed. Raises OperatorError when the proxy did not prove
     itself: it is back at what it ran before, and the other proxies of this run are not touched.
     """
-    if REPORT.stopped:
+    if REPORT.halted:
         REPORT.untouched.append(host.name)
-        raise OperatorError(f"not touched: the rollout stopped at {REPORT.stopped}")
+        raise OperatorError(f"not touched: the rollout stopped at {REPORT.halted}")
     row = Row(host.name, _in_force(host) if switch else _previous(host, target), target.name)
     REPORT.rows.append(row)
     try:
@@ -54,6 +54,10 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
         REPORT.stopped = host.name
         row.outcome = f"FAILED: {error}\n    {_take_back(host, row)}"
         raise OperatorError(row.outcome) from None
+    except BaseException:
+        # Whatever else it was, the next proxy is not to meet it.
+        REPORT.stopped, row.outcome = host.name, "FAILED, look at the host"
+        raise
     run(host, scripts.note_proved(target.digest))
 
 
@@ -82,6 +86,8 @@ def _take_back(host: Host, row: Row) -> str:
     """Return to what ran before; what came of it, in words."""
     if not row.before:
         return "there is no release before it to go back to"
+    # A release that failed is no way back for anybody.
+    run(host, scripts.forget(row.after))
     if _in_force(host) == row.before:
         # The host itself did it: a release that does not become healthy is replaced there at once.
         return f"taken back to release {row.before}"
@@ -93,7 +99,8 @@ def _take_back(host: Host, row: Row) -> str:
 
 def _in_force(host: Host) -> str:
     """The release that this host serves; empty if there is none, or if its proxy does not run."""
-    return run(host, scripts.SERVED).text
+    served = run(host, scripts.SERVED)
+    return served.text if served.ok and re.fullmatch(r"[0-9a-f]{12}", served.text) else ""
 
 
 def _previous(host: Host, target: Target) -> str:

@@ -44,6 +44,11 @@ class Report:
     unreached: list[str] = field(default_factory=list)
     refusals: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
+    @property
+    def halted(self) -> str:
+        """The host where this run met something that the next one must not meet; empty while it goes on."""
+        return self.stopped or next(iter(self.refusals), "")
+
     def service_changed(self, host: str, service: str) -> None:
         """A service of a host was started anew."""
         self.changed.setdefault(host, []).append(service)

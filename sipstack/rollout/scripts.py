@@ -40,7 +40,9 @@ if ! quiet_within {quiet}; then
     for_seconds refuse_until $(({patience} + {hold}))
     for_seconds hold_until 0
     quiet_within {patience}
+    # What came in between the last look and now may still be answered.
     for_seconds hold_until {hold}
+    quiet_within {quiet}
 fi
 echo "unanswered $(unanswered)"
 """
@@ -85,6 +87,11 @@ def switch(name: str, seconds: int, replace: bool = False) -> str:
     script = _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
+
+
+def forget(name: str) -> str:
+    """Take a release out of the history: `sipstack rollback` is not to go to it."""
+    return f"sed -i '/^{name}$/d' {HISTORY_FILE}"
 
 
 def note_proved(digest: str) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from paramiko import SSHException
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
 from sipstack.privileges import privileges
@@ -27,6 +29,6 @@ def run(host: Host, command: str, *, stdin: str = "", seconds: int = COMMAND_SEC
         arguments["_stdin"] = stdin
     try:
         ok, output = host.run_shell_command(command, **arguments)
-    except OSError as error:  # the connection is gone, or the time is up
+    except (OSError, EOFError, SSHException, PyinfraError) as error:  # the connection is gone, or the time is up
         return Answer(False, str(error) or f"no end within {seconds} s")
     return Answer(ok, output.output.strip())
