@@ -44,13 +44,20 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 def no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     """Else it would be in the way of the next test's."""
     yield
-    if "fleet" in request.fixturenames:
-        request.getfixturevalue("fleet").end_runs()
+    # Other tests have fixtures of that name that are something else.
+    if isinstance(fleet := getattr(request.node, "funcargs", {}).get("fleet"), Fleet):
+        fleet.end_runs()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fleet comes last: what fails on one host needs not be looked for on six."""
-    items.sort(key=lambda item: "fleet" in getattr(item, "fixturenames", ()))
+    """The fleet comes last: what fails on one host needs not be looked for on six.
+
+    Its tests are all in the slow selection for now: six hosts from nothing take ten minutes.
+    """
+    items.sort(key=lambda item: item.path.name.startswith("test_fleet_"))
+    for item in items:
+        if item.path.name.startswith("test_fleet_"):
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -64,7 +71,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if (system := arguments.get("system")) is not None:
         for container in ("vss-kamailio", "vss-asterisk", "vss-rtpengine", "vss-postgres"):
             report.sections.append((f"log of {container}", system.logs(container)))
-    if (fleet := arguments.get("fleet")) is not None:
+    if isinstance(fleet := arguments.get("fleet"), Fleet):
         for host, containers in CONTAINERS.items():
             for container in containers:
                 report.sections.append((f"log of {container} on {host}", fleet.logs(host, container)))
