@@ -198,11 +198,6 @@ KINDS = {
 DEPENDS = {"kamailio": ("postgres", "rtpengine")}
 
 
-def only(release_: Release, name: str) -> Service:
-    """The service of that name. Raises StopIteration if the host does not run it."""
-    return next(service for service in release_.services if service.name == name)
-
-
 def _static(service: str) -> dict[str, tuple[bytes, bool]]:
     base = ROOT / "files" / service
     return {

@@ -57,15 +57,14 @@ def proxy(node: Node, release: Release) -> None:
     rolled(name="vss-kamailio runs as it should and has proved it", node=node, release=release, _serial=True)
 
 
-def say_why(wanted: Service) -> list[str]:
-    """Tell what a service is going to restart for, and return it; empty when it does not."""
+def say_why(wanted: Service) -> None:
+    """Tell what a service is going to restart for, if it does."""
     running = host.get_fact(Containers).get(wanted.container)
     present, in_force_now = host.get_fact(DeployedFiles), host.get_fact(ComposeInForce)
     reasons = why_restart(wanted, running, present, in_force_now)
     if reasons:
         verb = "restarts" if running else "starts"
         host.log_styled(f"{wanted.container} {verb}: {'; '.join(reasons)}", fg="yellow")
-    return reasons
 
 
 @deploy("Database")

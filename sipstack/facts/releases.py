@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from pyinfra.api.facts import FactBase
 
@@ -26,7 +27,7 @@ class KeptRelease:
 
     def digest(self, service: str) -> str:
         """What its container of a service carries as label; empty if it has none."""
-        found = re.search(rf"^  {service}:\n(?:    .*\n|\n)*? +vss\.digest: \"(\w+)\"", self.compose, re.MULTILINE)
+        found = re.search(r'vss\.digest: "(\w+)"', block(self.compose, service))
         return found[1] if found else ""
 
 
@@ -47,6 +48,12 @@ class Releases:
         """Releases that served before, the latest first, each once."""
         latest_first = dict.fromkeys(reversed(self.history))
         return [name for name in latest_first if name in self.kept and name != self.in_force]
+
+
+def block(compose: str, name: str) -> str:
+    """The part of a compose file that describes one service."""
+    _, _, rest = f"{compose}\n".partition(f"\n  {name}:\n")
+    return "\n".join(takewhile(lambda line: not line.strip() or line.startswith("    "), rest.split("\n")))
 
 
 class ReleasesOnHost(FactBase[Releases]):

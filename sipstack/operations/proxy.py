@@ -9,7 +9,7 @@ from pyinfra.context import host
 from sipstack.facts.engine import Containers, DeployedFiles, ProvedProxy
 from sipstack.node import Node
 from sipstack.operations.commands import Call
-from sipstack.operations.release import reads_other
+from sipstack.operations.release import reads_other, removed_first
 from sipstack.rollout.proxy import Target, roll
 from sipstack.rollout.trial import try_out
 from sipstack.services import Release
@@ -41,12 +41,9 @@ def rolled(node: Node, release: Release) -> Generator[PyinfraCommand, None, None
         host.noop("this host has no proxy")
         return
     running, present = host.get_fact(Containers).get(service.container), host.get_fact(DeployedFiles)
-    replaced = reads_other(service, running, present)
-    switch = not (running and running.serves and not replaced)
+    switch = not (running and running.serves and not reads_other(service, running, present))
     if not switch and host.get_fact(ProvedProxy) == service.digest:
         host.noop("the proxy runs as it should and has proved itself")
         return
-    # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
-    same = running is not None and running.digest == service.digest
-    replace = bool(same and running and (replaced or running.health == "unhealthy"))
+    replace = removed_first(service, running, present)
     yield Call(roll, node, Target(release.name, service.digest), replace, switch)

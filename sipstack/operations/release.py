@@ -3,7 +3,6 @@
 import re
 from collections.abc import Generator, Iterable, Mapping
 from hashlib import sha256
-from itertools import takewhile
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
@@ -12,6 +11,7 @@ from pyinfra.context import host
 
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
+from sipstack.facts.releases import block
 from sipstack.images import tar
 from sipstack.operations.commands import Call, add_files
 from sipstack.paths import HOME
@@ -75,8 +75,7 @@ def service_up(release: Release, service: Service | None, seconds: int) -> Gener
     compose = f"docker compose -f {release.compose.path}"
     # Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
     up = f"{compose} up -d --wait --wait-timeout {seconds} {service.name}"
-    if running and running.digest == service.digest and (replaced or running.health == "unhealthy"):
-        # Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
+    if removed_first(service, running, present):
         up = f"{compose} rm --stop --force {service.name} && {up}"
     yield Call(_bring_up, service.container, up, seconds)
 
@@ -103,6 +102,16 @@ def reads_other(service: Service, running: Container | None, present: Mapping[st
     return any(present[file.path].modified > running.started for file in service.files if file.path in present)
 
 
+def removed_first(service: Service, running: Container | None, present: Mapping[str, FileState]) -> bool:
+    """Whether a container has to be removed before Compose starts the service anew.
+
+    Compose does not see a file that was edited in its place, and leaves an unhealthy container as it is.
+    """
+    if running is None or running.digest != service.digest:
+        return False
+    return reads_other(service, running, present) or running.health == "unhealthy"
+
+
 def edited(files: Iterable[HostFile], present: Mapping[str, FileState]) -> list[HostFile]:
     """Files that somebody has changed by hand: they are there, and not as their folder's name says."""
     return [file for file in files if file.path in present and present[file.path] != _state(file)]
@@ -118,7 +127,7 @@ def why_restart(
     if running is None:
         return ["not there yet"]
     if running.digest != service.digest:
-        old = _block(compose, service.name)
+        old = block(compose, service.name)
         changed = [*_changed_files(service, old, present), *_changed_lines(old, service.compose)]
         return changed or ["what it reads was changed by a run that did not end"]
     if by_hand := edited(service.files, present):
@@ -133,12 +142,6 @@ def why_restart(
 def _short(service: Service, path: str) -> str:
     """A file's path as the service sees it: without our folder and the folder named by content."""
     return path.removeprefix(f"{HOME}/config/{service.name}/").partition("/")[2]
-
-
-def _block(compose: str, name: str) -> str:
-    """The part of a compose file that describes one service."""
-    _, _, rest = f"{compose}\n".partition(f"\n  {name}:\n")
-    return "\n".join(takewhile(lambda line: not line.strip() or line.startswith("    "), rest.split("\n")))
 
 
 def _changed_files(service: Service, old_block: str, present: Mapping[str, FileState]) -> list[str]:

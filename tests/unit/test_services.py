@@ -15,7 +15,7 @@ from sipstack.node import Member, Node
 from sipstack.operations.release import edited, reads_other, why_restart
 from sipstack.paths import HOME, ROOT
 from sipstack.secrets import SecretStore
-from sipstack.services import Release, only, release
+from sipstack.services import Release, Service, release
 from sipstack.settings import parse
 from sipstack.site import numbering_plan
 
@@ -36,6 +36,13 @@ def releases(tmp_path: Path) -> Releases:
         return release(node, Machine(), [node])
 
     return make
+
+
+def only(built: Release, name: str) -> Service:
+    """The service of that name, which the release has."""
+    service = built.service(name)
+    assert service is not None
+    return service
 
 
 def on_host(built: Release) -> dict[str, FileState]:
