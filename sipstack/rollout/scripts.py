@@ -23,15 +23,22 @@ HOLD_SECONDS = 8
 # Most calls are answered or refused within this; only if some still ring then, new ones are refused. Seconds.
 QUIET_SECONDS = 2
 
+# What both scripts below ask of a proxy.
+_ASK = f"""
+k() {{ {_KAMCMD} "$@"; }}
+for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
+"""
+
 _DRAIN = """
 set -u
-k() {{ {kamcmd} "$@"; }}
-for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
+{ask}
 unanswered() {{ k dlg.stats_active | awk '$1 ~ /starting|connecting|answering/ {{ n += $2 }} END {{ print n + 0 }}'; }}
+# Three looks, for a call that was heard a moment ago is not counted until its proxy knows who is calling.
 quiet_within() {{
-    local until=$((SECONDS + $1))
-    while (($(unanswered))); do
-        ((SECONDS < until)) || return 1
+    local until=$((SECONDS + $1)) still=0
+    while ((still < 3)); do
+        if (($(unanswered))); then still=0; else still=$((still + 1)); fi
+        ((SECONDS < until || still)) || return 1
         sleep 0.1
     done
 }}
@@ -50,10 +57,17 @@ echo "unanswered $(unanswered)"
 # Output goes to a file: a connection that breaks must not end this with SIGPIPE.
 _SWITCH = """
 exec 9>/run/lock/vss-switch && flock 9
+{ask}
+under_way() {{ k tm.stats | awk '/current:/ {{ n += $2 }} /waiting:/ {{ n -= $2 }} END {{ print n + 0 }}'; }}
+pause() {{
+    for_seconds pause_until {pause} 2>/dev/null || return 0
+    for look in 1 2 3 4 5 6 7 8; do (($(under_way))) || break; sleep 0.05; done
+}}
 old=$(readlink {link} | cut -d/ -f2)
 into_force() {{ {into_force}; }}
 up() {{ docker compose --progress quiet -f {link} up -d --wait --wait-timeout {seconds} kamailio; }}
 into_force {target}
+pause
 {first}
 up && exit 0
 echo "the last lines of its log:"
@@ -74,7 +88,7 @@ def into_force(name: str) -> str:
 
 def drain(patience: int) -> str:
     """Let no new call begin and wait until none is unanswered, `patience` seconds at most; prints how many are."""
-    script = _DRAIN.format(kamcmd=_KAMCMD, hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
+    script = _DRAIN.format(ask=_ASK, hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
     return f"bash -c {shlex.quote(script)}"
 
 
@@ -84,7 +98,9 @@ def switch(name: str, seconds: int, replace: bool = False) -> str:
     seconds: how long each of the two may take. replace: remove the container first.
     """
     first = f"docker compose --progress quiet -f {LINK} rm --stop --force kamailio" if replace else ""
-    script = _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
+    script = _SWITCH.format(
+        ask=_ASK, pause=HOLD_SECONDS, link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first
+    )
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
 
