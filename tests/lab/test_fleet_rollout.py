@@ -25,6 +25,7 @@ def roll(fleet: Fleet, **data: Any) -> None:
     load.assert_unharmed()
     agree(fleet, set())
     changed = {name for name, at in fleet.started_at().items() if at != started.get(name)}
+    print(run.report)
     rows = {row["host"]: row for row in ROW.finditer(run.report)}
     assert set(rows) == set(PROXIES), run.report
     assert {host for host, container in changed if container == "vss-kamailio"} == set(PROXIES)
