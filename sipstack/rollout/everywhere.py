@@ -23,7 +23,7 @@ def on_proxies(host: Host, command: str, seconds: int = COMMAND_SECONDS) -> dict
             if not proxy.connected:
                 proxy.connect(reason="for what every proxy has to know", raise_exceptions=True)
         except (PyinfraError, OSError, SSHException) as error:
-            return Answer(False, f"cannot be reached: {error}")
+            return Answer(False, f"cannot be reached: {error}", unreachable=True)
         return run(proxy, f"{_UNLESS_UP} || {{ {command}; }}", seconds=seconds)
 
     proxies = [proxy for proxy in host.state.inventory if "proxies" in proxy.groups]

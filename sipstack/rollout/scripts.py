@@ -117,17 +117,28 @@ def for_a_while(command: str, undo: str, seconds: int) -> str:
 
 
 def service_up(service: str, compose: str, seconds: int, replace: bool) -> str:
-    """Start a service from a compose file; if it is not healthy in time, from the one that is in force.
+    """Start a service from a compose file and wait until it is healthy.
 
     Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
     """
     first = f"docker compose -f {compose} rm --stop --force {service} && " if replace else ""
-    up = f"up -d --wait --wait-timeout {seconds} {service}"
+    up = f"docker compose -f {compose} up -d --wait --wait-timeout {seconds} {service}"
     # What keeps it from becoming healthy is in its log: the operator reads it here.
     log = f"echo 'the last log lines of vss-{service}:'; docker logs --tail 15 vss-{service} 2>&1"
-    old = f'old=$(readlink -f {LINK}); [ ! -e "$old" ] || [ "$old" = {compose} ]'
-    back = f'docker compose -f "$old" {up} >/dev/null 2>&1 && echo "it is back at what it ran before"'
-    return f"{{ {first}docker compose -f {compose} {up}; }} 2>&1 || {{ {log}; {old} || {{ {back}; }}; exit 1; }}"
+    return f"{{ {first}{up}; }} 2>&1 || {{ {log}; exit 1; }}"
+
+
+def service_back(service: str, compose: str, seconds: int) -> str:
+    """Start a service from the compose file that is in force, if that is another one; fails if it is not."""
+    up = f'docker compose -f "$old" up -d --wait --wait-timeout {seconds} {service} 2>&1'
+    return f'old=$(readlink -f {LINK}) && [ -e "$old" ] && [ "$old" != {compose} ] && {up}'
+
+
+def answers_within(uri: str, seconds: int) -> str:
+    """Wait until a proxy takes a gateway for alive; fails if it does not. One that it does not use yet is let pass."""
+    entry = f"{_KAMCMD} dispatcher.list | grep -A 1 -F 'URI: {uri}'"
+    dead = f"state=$({entry}) && ! echo $state | grep -q 'FLAGS: A'"
+    return f"end=$(($(date +%s) + {seconds})); while {dead}; do [ $(date +%s) -lt $end ] || exit 1; sleep 0.5; done"
 
 
 def into_force(name: str) -> str:

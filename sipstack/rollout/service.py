@@ -17,6 +17,9 @@ from sipstack.rollout.everywhere import on_proxies
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.shell import run
 
+# A proxy asks its gateways every 5 s.
+ANSWERS_WITHIN_S = 15
+
 
 @dataclass(frozen=True)
 class Change:
@@ -44,13 +47,34 @@ def change(host: Host, node: Node, wanted: Change) -> None:
     if REPORT.halted:
         REPORT.untouched.append(host.name)
         raise OperatorError(f"{wanted.container} is not touched: the run stopped at {REPORT.halted}")
+    faults = []
     with _left_alone(host, node, wanted) as cut:
         REPORT.service_changed(host.name, wanted.container, cut)
-        started = run(host, scripts.service_up(wanted.service, wanted.compose, wanted.seconds, wanted.replace),
-                      seconds=2 * wanted.seconds + 60)  # fmt: skip
-    if not started.ok:
+        up = scripts.service_up(wanted.service, wanted.compose, wanted.seconds, wanted.replace)
+        started = run(host, up, seconds=wanted.seconds + 60)
+        if not started.ok:
+            faults = [f"{wanted.container} does not start:", *started.text.splitlines()]
+    if not faults and wanted.service == "asterisk":
+        faults = _unanswered(host, node, wanted)
+    if faults:
         REPORT.stopped = host.name
-        raise OperatorError(f"{wanted.container} does not start:\n{started.text}")
+        back = run(
+            host, scripts.service_back(wanted.service, wanted.compose, wanted.seconds), seconds=wanted.seconds + 60
+        )
+        if wanted.running:
+            faults.append("it is back at what ran before" if back.ok else "it did NOT come back, look at the host")
+        raise OperatorError("\n".join(faults))
+
+
+def _unanswered(host: Host, node: Node, wanted: Change) -> list[str]:
+    """That it is up says little: the proxies that serve have to hear from it."""
+    answers = on_proxies(host, scripts.answers_within(_gateway(node), ANSWERS_WITHIN_S), ANSWERS_WITHIN_S + 30)
+    deaf = [name for name, answer in answers.items() if not answer.ok and not answer.unreachable]
+    return [f"{wanted.container} is up, but does not answer {', '.join(deaf)}"] if deaf else []
+
+
+def _gateway(node: Node) -> str:
+    return f"sip:{node.gateway_bind}:{node.settings.asterisk_port}"
 
 
 @contextmanager
@@ -62,22 +86,19 @@ def _left_alone(host: Host, node: Node, wanted: Change) -> Iterator[int]:
         on_proxies(host, scripts.pause())
         yield 0
         on_proxies(host, scripts.hear())
-    else:
-        yield from _rested(host, node, wanted.service)
-
-
-def _rested(host: Host, node: Node, service: str) -> Iterator[int]:
-    count = scripts.CALLS_OF[service]
-    patience = node.settings.service_drain_seconds
-    if service == "rtpengine":
-        others = len(node.rtpengines) > 1
+    elif wanted.service == "rtpengine":
         uri = f"udp:{node.rtpengine_bind}:{node.settings.rtpengine_port}"
         rest, wake = f"rtpengine.enable {uri} 0", f"rtpengine.enable {uri} 1"
+        yield from _rested(host, node, wanted.service, rest, wake, len(node.rtpengines))
     else:
-        others = len(node.gateways) > 1
-        uri = f"sip:{node.gateway_bind}:{node.settings.asterisk_port}"
-        rest, wake = (f"dispatcher.set_state {state} {GATEWAY_SET} {uri}" for state in ("dx", "ap"))
-    if not others or not patience:
+        # Probing: it is asked for signs of life, and used from the first one on.
+        rest, wake = (f"dispatcher.set_state {state} {GATEWAY_SET} {_gateway(node)}" for state in ("d", "ip"))
+        yield from _rested(host, node, wanted.service, rest, wake, len(node.gateways))
+
+
+def _rested(host: Host, node: Node, service: str, rest: str, wake: str, there_are: int) -> Iterator[int]:
+    count, patience = scripts.CALLS_OF[service], node.settings.service_drain_seconds
+    if there_are == 1 or not patience:
         yield _number(run(host, scripts.wait_for_calls(count, 0)).text)
         return
     on_proxies(host, scripts.for_a_while(rest, wake, patience + 60))
