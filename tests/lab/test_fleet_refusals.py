@@ -82,9 +82,8 @@ def test_an_asterisk_that_does_not_answer_is_taken_back(fleet: Fleet, tmp_path: 
     assert "--> Rollout STOPPED at pbx1" in run.report, run.output
     assert f"{DEAF.says} sip1, sip2, sip3" in run.output
     assert "it is back at what ran before" in run.output
-    for proxy in PROXIES:
-        uri = f"sip:{fleet.address['pbx1']}:5080"
-        eventually(lambda proxy=proxy: fleet.destinations(proxy).get(uri) == "AP", 30, uri)  # type: ignore[misc]
+    uri = f"sip:{fleet.address['pbx1']}:5080"
+    eventually(lambda: all(fleet.destinations(proxy).get(uri) == "AP" for proxy in PROXIES), 30, uri)
 
 
 def test_afterwards_there_is_nothing_to_do(fleet: Fleet) -> None:
