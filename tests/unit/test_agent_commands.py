@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sipstack.agent.message import Address
+from sipstack.agent.message import Address, Message
 from sipstack.agent.selftest import selftest
 from sipstack.agent.watch import watch
 from tests.unit.fake_proxy import DOMAIN, PASSWORD, FakeProxy
@@ -67,6 +68,31 @@ def test_selftest_says_who_is_not_heard(capsys: pytest.CaptureFixture[str], monk
     assert asyncio.run(scenario()) == 1
     wanted = "FAIL  6000 calls 7000, both hear each other: slot_7000 does not hear slot_6000: no RTP came"
     assert wanted in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("past", "told"),
+    [
+        (lambda message: not message.code, "slot_7000 is told to send to slot_6000 itself"),
+        (lambda message: bool(message.code), "slot_6000 is told to send to slot_7000 itself"),
+        (lambda message: message.cseq > 2, "slot_6000 is told to send to slot_7000 itself"),
+    ],
+    ids=["offer", "answer", "re-INVITE"],
+)
+def test_selftest_sees_media_that_goes_past_the_relay(
+    capsys: pytest.CaptureFixture[str], past: Callable[[Message], bool], told: str
+) -> None:
+    """Both phones are on one host and hear each other directly: hearing alone proves nothing."""
+
+    async def scenario() -> int:
+        async with FakeProxy(bypass=past) as proxy:
+            return await selftest(order(proxy.address))
+
+    assert asyncio.run(scenario()) == 1
+    output = capsys.readouterr().out
+    why = f"media does not go through rtpengine: {told}, 127.0.0.1:"
+    assert f"FAIL  6000 calls 7000, both hear each other: {why}" in output
+    assert "FAIL  7000 calls 6000, both hear each other: media does not go through rtpengine" in output
 
 
 class Pausing(FakeProxy):
