@@ -12,6 +12,7 @@ from pyinfra.api.inventory import Inventory
 from pyinfra.context import config, state
 
 from sipstack.errors import OperatorError
+from sipstack.keepalive import Keepalive
 from sipstack.paths import ROOT
 from sipstack.rehearsal import mode
 
@@ -38,7 +39,7 @@ def guard() -> None:
     given = click.get_current_context().params
     _run = Run(given["inventory"], _changes(given))
     _refuse_missing_file(given["inventory"])
-    _refuse_no_hosts(given["inventory"])
+    _prepare_state(given["inventory"])
     if any(operation.endswith(".py") for operation in given["operations"]):
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
@@ -75,8 +76,11 @@ def _refuse_missing_file(inventory: str) -> None:
     raise PyinfraError(f"no inventory {inventory}: {hint}")
 
 
-def _refuse_no_hosts(name: str) -> None:
-    """Let the state refuse an inventory, or a --limit, that leaves no host: pyinfra would do nothing and exit 0."""
+def _prepare_state(name: str) -> None:
+    """Let the state refuse an inventory, or a --limit, that leaves no host: pyinfra would do nothing and exit 0.
+
+    What concerns every connection is begun here, too: there is none yet.
+    """
     init = state.init
 
     def checked(inventory: Inventory, settings: Any, initial_limit: list[Any] | None = None) -> None:
@@ -87,6 +91,7 @@ def _refuse_no_hosts(name: str) -> None:
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
         _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
+        state.add_callback_handler(Keepalive())  # type: ignore[no-untyped-call]
         # pyinfra keeps hosts in a set: what goes from host to host would take another order each time.
         ordered = inventory.get_active_hosts
         inventory.get_active_hosts = lambda: sorted(ordered(), key=lambda host: host.name)  # type: ignore[method-assign]
