@@ -8,9 +8,11 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from sipstack.facts.engine import ImageTags
+from sipstack.facts.engine import ContainerNames, ImageTags
 from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.paths import HOME
+from sipstack.rollout.proof import WATCH
+from sipstack.rollout.trial import CONTAINER as TRIAL
 from sipstack.services import Release
 
 
@@ -30,6 +32,23 @@ def tidied(release: Release, keep: int) -> Generator[PyinfraCommand, None, None]
         yield StringCommand(f"docker image rm {' '.join(map(shlex.quote, sorted(images)))} >/dev/null 2>&1 || true")
     if not folders and not images:
         host.noop("there is nothing to remove")
+
+
+@operation()
+def leftovers_removed() -> Generator[PyinfraCommand, None, None]:
+    """Nothing is left of a run that was killed: no release on trial, no watch over a switch."""
+    names: set[str] = host.get_fact(ContainerNames)
+    left = leftovers(names)
+    if not left:
+        host.noop("nothing is left of an earlier run")
+        return
+    # One that ends by itself in this moment is no failure.
+    yield StringCommand(f"docker rm -f -v {' '.join(map(shlex.quote, left))} >/dev/null 2>&1 || true")
+
+
+def leftovers(names: Iterable[str]) -> list[str]:
+    """Containers that only a run in progress has: Compose adds to the trial's name when it checks a configuration."""
+    return sorted(name for name in names if name in (WATCH, TRIAL) or name.startswith(f"{TRIAL}-run-"))
 
 
 def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int) -> tuple[set[str], set[str]]:

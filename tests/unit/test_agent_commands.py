@@ -109,7 +109,7 @@ def test_watch_measures_the_silence() -> None:
     async def scenario() -> dict[str, Any]:
         async with Pausing() as proxy:
             stop = asyncio.Event()
-            watching = asyncio.create_task(watch(proxy.address, stop))
+            watching = asyncio.create_task(watch(proxy.address, stop=stop))
             await proxy.until(lambda: proxy.seen["OPTIONS"] > 10 and not proxy.dead)
             at = proxy.seen["OPTIONS"]
             await proxy.until(lambda: proxy.seen["OPTIONS"] > at + 3)
@@ -119,6 +119,19 @@ def test_watch_measures_the_silence() -> None:
     seen = asyncio.run(scenario())
     assert 950 <= seen["longest_silence_ms"] <= 1500
     assert seen["sent"] - seen["answered"] >= 10
+
+
+def test_watch_that_nobody_ends_ends() -> None:
+    async def scenario() -> tuple[int | None, dict[str, Any]]:
+        async with FakeProxy() as proxy:
+            process = await command("watch", "--seconds", "0.5", "{}:{}".format(*proxy.address))
+            assert process.stdout
+            output = await process.stdout.read()
+            return await process.wait(), json.loads(output)
+
+    code, seen = asyncio.run(asyncio.wait_for(scenario(), 5))
+    assert code == 0
+    assert 5 <= seen["answered"] <= seen["sent"] <= 11
 
 
 def test_load_carries_calls_and_ends_with_standard_input() -> None:
