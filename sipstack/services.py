@@ -109,7 +109,7 @@ def _made_of(node: Node, machine: Machine) -> tuple[tuple[Service, ...], str]:
     """The services of a host, and its compose file."""
     kinds = {name: kind for name, kind in KINDS.items() if node.has(kind.role)}
     images = all_images(node.settings)
-    services = tuple(_service(node, machine, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
+    services = tuple(_service(node, machine, name, kind, images[name]) for name, kind in kinds.items())
     return services, _render(
         "compose/docker-compose.vss-demiurge.yml.j2",
         node=node,
@@ -121,7 +121,7 @@ def _made_of(node: Node, machine: Machine) -> tuple[tuple[Service, ...], str]:
     )
 
 
-def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:
+def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image) -> Service:
     files = kind.files(node)
     config = f"{HOME}/config/{name}/{_seal(node, repr(sorted(files.items())))}"
 
@@ -135,7 +135,6 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image,
             image=image.tag,
             config=config,
             digest=digest,
-            depends=[other for other in DEPENDS.get(name, ()) if other in present],
         )
 
     host_files = tuple(
@@ -195,7 +194,6 @@ KINDS = {
     "asterisk": _Kind("pbx", 5080, _asterisk),
     "kamailio": _Kind("proxies", 5060, _kamailio, ("kamailio_run", "kamailio_logs")),
 }
-DEPENDS = {"kamailio": ("postgres", "rtpengine")}
 
 
 def _static(service: str) -> dict[str, tuple[bytes, bool]]:

@@ -105,6 +105,12 @@ def test_the_name_of_a_folder_does_not_let_a_weak_secret_be_guessed(
     assert len(folders) == 2
 
 
+def test_to_start_one_service_is_to_touch_that_one_only(releases: Releases) -> None:
+    """Compose would start what a service depends on anew, with the proxy that is taken back: the calls' media first."""
+    compose = releases().compose.content.decode()
+    assert not any(key in compose for key in ("depends_on", "links:", "volumes_from"))
+
+
 def test_what_runs_as_it_should_is_left_alone(releases: Releases) -> None:
     built = releases()
     assert why(built, built, "kamailio") == []
