@@ -1,5 +1,6 @@
 """What pyinfra's command line does not refuse: a run that reaches no host, and one that goes on without some."""
 
+import atexit
 import difflib
 import sys
 from dataclasses import dataclass
@@ -8,13 +9,17 @@ from typing import Any
 
 import click
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
-from pyinfra.context import config, state
+from pyinfra.api.state import State
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.context import config, ctx_state, state
 
 from sipstack.errors import OperatorError
 from sipstack.keepalive import Keepalive
 from sipstack.paths import ROOT
 from sipstack.rehearsal import mode
+from sipstack.rollout.report import REPORT
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,31 @@ def guard() -> None:
     if any(operation.endswith(".py") for operation in given["operations"]):
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
+        atexit.register(_tell)
         _refuse_silence(given)
+
+
+def _tell() -> None:
+    """The last lines of the output, after all that pyinfra prints."""
+    if ctx_state.isset() and state.initialised:  # type: ignore[no-untyped-call]
+        note_failures(state)
+    if text := str(REPORT):
+        print(text, flush=True)
+
+
+def note_failures(of: State) -> None:
+    """Let the report name the hosts that pyinfra has given up, by what became of their connections."""
+    REPORT.failed = sorted(host.name for host in of.failed_hosts)
+    REPORT.unreached = sorted(host.name for host in of.failed_hosts - of.activated_hosts)
+    REPORT.lost = sorted(host.name for host in of.failed_hosts & of.activated_hosts if not _connected(host))
+
+
+def _connected(host: Host) -> bool:
+    connector = host.connector
+    if not isinstance(connector, SSHConnector):
+        return True
+    transport = connector.client.get_transport() if connector.client else None
+    return transport is not None and transport.is_active()
 
 
 def _changes(given: dict[str, Any]) -> bool:

@@ -33,13 +33,12 @@ def exclusive() -> None:
 
     A run that changes nothing (--dry) takes none. Raises DeployError, in one line, when another deploy holds one.
     """
+    REPORT.begun = True
     if not this_run().changes:
         return
     with _first:
         if refusal := _refusal(host.inventory):
             raise DeployError(refusal)
-        # With --fail-percent a run goes on without them.
-        REPORT.unreached = sorted(one.name for one in host.state.failed_hosts)
 
 
 @cache

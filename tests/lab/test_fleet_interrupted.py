@@ -86,7 +86,8 @@ def test_a_dead_host_stops_a_run_unless_the_operator_chose_otherwise(fleet: Flee
     try:
         stopped = fleet.start(**wanted)
         assert stopped.end() == 1, stopped.output
-        assert "sip3" in stopped.output
+        assert "--> Rollout NOT BEGUN" in stopped.report, stopped.output
+        assert "sip3" in stopped.output.splitlines()[-1]
         assert fleet.started_at("sip1", "sip2") == before
         others = fleet.start("--fail-percent", "50", **wanted)
         assert others.end() == 1, others.output
