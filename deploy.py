@@ -7,7 +7,7 @@ from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.firewall import firewall, firewall_gone
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images, left_over
-from sipstack.deploys.switch import database, proxy, put_in_force, service, tidy, trial
+from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
@@ -23,11 +23,12 @@ files(release)
 firewall(node)
 
 # Switch: those that are asked before those that ask.
-service("postgres", release)
+service("postgres", node, release)
 database(node)
 trial(node, release)
-service("rtpengine", release)
-service("asterisk", release)
+service("rtpengine", node, release)
+service("asterisk", node, release)
+gateways(node)
 proxy(node, release)
 put_in_force(release)
 firewall_gone(node)

@@ -44,6 +44,8 @@ nat_keepalive_seconds = 20
 trial_port = 5064
 # Before a proxy restarts, calls that still ring may be answered; those that ring for longer are lost.
 drain_seconds = 60
+# Before an rtpengine or an Asterisk restarts, its calls may end, if there is another one for new calls.
+service_drain_seconds = 120
 releases_kept = 5
 
 # --- Kamailio ----------------------------------------------------------------------------------------

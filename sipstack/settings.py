@@ -68,6 +68,9 @@ class Settings(BaseModel):
     call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
     call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
     drain_seconds: int = Field(ge=0, le=600, description="how long a proxy waits for unanswered calls before a restart")
+    service_drain_seconds: int = Field(
+        ge=0, le=86400, description="how long an rtpengine or Asterisk waits for its calls to end before a restart"
+    )
     trial_port: Port = Field(description="SIP port on which a release is tried beside the running one")
     nat_keepalive_seconds: int = Field(ge=5, le=300, description="interval of the OPTIONS to phones behind NAT")
 

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from sipstack.database.gateways import Gateway
 from sipstack.database.roles import PRIVILEGES
 
 Connection = psycopg.Connection[TupleRow]
@@ -45,11 +46,24 @@ def apply(conn: Connection, schemas: Iterable[str], proxy: str) -> None:
             _create(conn, schema, OWN, proxy, inherit=True)
 
 
-def create_trial(conn: Connection, schema: str, proxy: str) -> None:
-    """An empty schema for a release on trial; one that a killed run has left is emptied."""
+def create_trial(conn: Connection, schema: str, proxy: str, destinations: Iterable[Gateway]) -> None:
+    """A schema for a release on trial, empty but for gateways; one that a killed run has left is made anew.
+
+    destinations: what the release would put into `dispatcher`. On trial it has these beside those of now: one of the
+    two may not be there yet, or no longer.
+    """
     with conn.transaction():
         drop_trial(conn, schema)
-        _create(conn, schema, WRITTEN, proxy, inherit=False)
+        _create(conn, schema, (*WRITTEN, "dispatcher"), proxy, inherit=False)
+        table = sql.Identifier(schema, "dispatcher")
+        conn.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.dispatcher").format(table))
+        conn.cursor().executemany(
+            sql.SQL(
+                "INSERT INTO {} (setid, destination, flags, priority, attrs, description)"
+                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (setid, destination) DO NOTHING"
+            ).format(table),
+            [(g.setid, g.destination, g.flags, g.priority, g.attrs, g.description) for g in destinations],
+        )
 
 
 def drop_trial(conn: Connection, schema: str) -> None:

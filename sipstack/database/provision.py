@@ -174,10 +174,15 @@ def on_every_proxy(host: Host, command: str) -> None:
 
 
 # In the order in which they depend on each other.
-PARTS = (
+MAKES_TABLES = (
     Part("Database roles", _role_difference, _apply_roles),
     Part("Database schema", _schema_difference, _apply_schema),
+)
+# What a new release may need before it runs anywhere; no release that serves is harmed by it.
+BEFORE_TRIAL = (
+    *MAKES_TABLES,
     Part("Tables of each proxy", _own_tables_difference, _apply_own_tables),
-    Part("Gateways", _gateway_difference, _apply_gateways),
     Part("Subscribers", _subscriber_difference, _apply_subscribers),
 )
+# What all proxies use at once: when the release has been on trial, and what it asks is there.
+AFTER_TRIAL = (Part("Gateways", _gateway_difference, _apply_gateways),)

@@ -4,11 +4,13 @@ Every function here is called on every host, also on those that have nothing to 
 the operations that they share in step, and only so a role is up everywhere before the next one begins.
 """
 
+from collections.abc import Sequence
+
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
-from sipstack.database.provision import PARTS, Part
+from sipstack.database.provision import AFTER_TRIAL, BEFORE_TRIAL, MAKES_TABLES, Part
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
@@ -29,13 +31,18 @@ def put_in_force(release: Release) -> None:
 
 
 @deploy("Service")
-def service(name: str, release: Release) -> None:
+def service(name: str, node: Node, release: Release) -> None:
     """A service runs and is healthy on every host that has it, one host after the other."""
     wanted = release.service(name)
     if wanted:
         say_why(wanted)
     service_up(
-        name=f"vss-{name} runs as it should", release=release, service=wanted, seconds=HEALTHY_WITHIN_S, _serial=True
+        name=f"vss-{name} runs as it should",
+        node=node,
+        release=release,
+        service=wanted,
+        seconds=HEALTHY_WITHIN_S,
+        _serial=True,
     )
 
 
@@ -69,11 +76,23 @@ def say_why(wanted: Service) -> None:
 
 @deploy("Database")
 def database(node: Node) -> None:
-    """Roles, schema, gateways and subscribers, through the one host that reaches the database for all."""
+    """Roles, schema and subscribers, through the one host that reaches the database for all."""
     mine = node.provisions_database
     secrets_kept(name="Secrets from the environment are kept", node=node, here=mine)
-    known = mine and (node.database.external or _serves("vss-postgres"))
-    for part in host.loop(PARTS):  # type: ignore[no-untyped-call]
+    _in_place(node, BEFORE_TRIAL, known=mine and _database_serves(node))
+
+
+@deploy("Gateways")
+def gateways(node: Node) -> None:
+    """What the proxies send calls to, now that it is there."""
+    known = node.provisions_database and _database_serves(node)
+    _in_place(node, AFTER_TRIAL, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
+
+
+def _in_place(node: Node, parts: Sequence[Part], known: bool) -> None:
+    """known: whether there is something to compare with."""
+    mine = node.provisions_database
+    for part in host.loop(parts):  # type: ignore[no-untyped-call]
         # None: there is no database yet, or the part before this one has to make what it stands on.
         difference = _difference(part, node) if known else None if mine else []
         known = known and not difference
@@ -94,6 +113,10 @@ def _difference(part: Part, node: Node) -> list[str]:
         return part.difference(host, node)
     except OperatorError as error:
         raise DeployError(f"{node.name}: {error}") from None
+
+
+def _database_serves(node: Node) -> bool:
+    return node.database.external or _serves("vss-postgres")
 
 
 def _serves(container: str) -> bool:

@@ -8,8 +8,10 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from sipstack.database.provision import Part
+from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.operations.commands import Call
+from sipstack.rollout.report import REPORT
 
 
 @operation()
@@ -23,7 +25,13 @@ def part_in_place(part: Part, node: Node, difference: list[str] | None) -> Gener
     if difference == []:
         host.noop(f"{part.title}: nothing to do")
         return
-    yield Call(part.apply, node)
+    yield Call(_apply, node, part)
+
+
+def _apply(host: Host, node: Node, part: Part) -> None:
+    if REPORT.halted:
+        raise OperatorError(f"{part.title}: not touched, the run stopped at {REPORT.halted}")
+    part.apply(host, node)
 
 
 @operation()

@@ -14,6 +14,7 @@ from sipstack.operations.commands import Call
 from sipstack.paths import COMPOSE_FILE, HOME
 from sipstack.rollout.proxy import Target, roll
 from sipstack.rollout.scripts import into_force
+from sipstack.rollout.service import Change, change
 from sipstack.services import KINDS
 
 HEALTHY_WITHIN_S = 60
@@ -27,7 +28,7 @@ def way_back(wanted: str) -> KeptRelease:
     """
     present = host.get_fact(ReleasesOnHost)
     names = [name for name in (present.in_force, *present.ways_back) if name in present.kept]
-    found = [name for name in names if name.startswith(wanted)] if wanted else present.ways_back[:1]
+    found = [name for name in names if name.startswith(wanted)] if wanted else _before_on_all()
     if not found:
         has = ", ".join(names) or "none"
         raise DeployError(f"{host.name}: no release {wanted or 'before this one'} is on this host: it has {has}")
@@ -36,6 +37,15 @@ def way_back(wanted: str) -> KeptRelease:
     if missing := sorted((release.images - tags) | (release.configurations - present.configurations)):
         raise DeployError(f"{host.name}: release {release.name} is not whole, {missing[0]} is gone: choose another")
     return release
+
+
+def _before_on_all() -> list[str]:
+    """The release before the one in force; DeployError if that is not the same one on all hosts of this run."""
+    before = {other.name: other.get_fact(ReleasesOnHost).ways_back[:1] for other in host.state.active_hosts}
+    if len({tuple(names) for names in before.values()}) > 1:
+        said = ", ".join(f"{name}: {''.join(names) or 'none'}" for name, names in sorted(before.items()))
+        raise DeployError(f"the release before is not the same on all hosts ({said}): say which, with --to RELEASE")
+    return before[host.name]
 
 
 @operation()
@@ -56,10 +66,10 @@ def gone_back(node: Node, target: KeptRelease) -> Generator[PyinfraCommand, None
         host.noop(f"release {target.name} is in force and serves")
         return
     others = [name for name in due if name != "kamailio"]
-    if others:
-        file = f"{HOME}/releases/{target.name}/{COMPOSE_FILE}"
-        up = f"docker compose --progress quiet -f {file} up -d --wait --wait-timeout {HEALTHY_WITHIN_S}"
-        yield StringCommand(f"{up} {' '.join(others)}")
+    file = f"{HOME}/releases/{target.name}/{COMPOSE_FILE}"
+    for name in others:
+        serves = f"vss-{name}" in running and running[f"vss-{name}"].serves
+        yield Call(change, node, Change(name, file, HEALTHY_WITHIN_S, False, serves))
     if "kamailio" in due:
         yield Call(roll, node, Target(target.name, target.digest("kamailio")), False, True)
     else:

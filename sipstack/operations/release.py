@@ -5,19 +5,18 @@ from collections.abc import Generator, Iterable, Mapping
 from hashlib import sha256
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
-from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from sipstack.errors import OperatorError
 from sipstack.facts.engine import Container, Containers, DeployedFiles, FileState
 from sipstack.facts.releases import block
 from sipstack.images import tar
+from sipstack.node import Node
 from sipstack.operations.commands import Call, add_files
 from sipstack.paths import HOME
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
-from sipstack.rollout.shell import run
+from sipstack.rollout.service import Change, change
 from sipstack.services import HostFile, Release, Service
 
 
@@ -55,9 +54,12 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
 
 
 @operation()
-def service_up(release: Release, service: Service | None, seconds: int) -> Generator[PyinfraCommand, None, None]:
+def service_up(
+    node: Node, release: Release, service: Service | None, seconds: int
+) -> Generator[PyinfraCommand, None, None]:
     """A service runs as the release has it and is healthy. It restarts only when something that it reads has changed.
 
+    + node: this host
     + release: what this host is to run
     + service: what should run; None where this host does not have it
     + seconds: how long it may take to become healthy
@@ -72,26 +74,9 @@ def service_up(release: Release, service: Service | None, seconds: int) -> Gener
         host.noop(f"{service.name} runs as it should")
         return
     # Not by the well-known name: that one changes when all of the release runs, and the proxy with it.
-    compose = f"docker compose -f {release.compose.path}"
-    # Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
-    up = f"{compose} up -d --wait --wait-timeout {seconds} {service.name}"
-    if removed_first(service, running, present):
-        up = f"{compose} rm --stop --force {service.name} && {up}"
-    yield Call(_bring_up, service.container, up, seconds)
-
-
-def _bring_up(host: Host, container: str, up: str, seconds: int) -> None:
-    """Start a service; one that fails is the last of this run, for the same would fail on the next host."""
-    if REPORT.halted:
-        REPORT.untouched.append(host.name)
-        raise OperatorError(f"{container} is not touched: the run stopped at {REPORT.halted}")
-    REPORT.service_changed(host.name, container)
-    # What keeps it from becoming healthy is in its log: the operator reads it here.
-    log = f"echo 'the last log lines of {container}:'; docker logs --tail 15 {container} 2>&1"
-    started = run(host, f"{{ {up}; }} 2>&1 || {{ {log}; exit 1; }}", seconds=seconds + 60)
-    if not started.ok:
-        REPORT.stopped = host.name
-        raise OperatorError(f"{container} does not start:\n{started.text}")
+    replace = removed_first(service, running, present)
+    serves = running is not None and running.serves
+    yield Call(change, node, Change(service.name, release.compose.path, seconds, replace, serves))
 
 
 def reads_other(service: Service, running: Container | None, present: Mapping[str, FileState]) -> bool:

@@ -72,13 +72,13 @@ def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> 
     patience = node.settings.drain_seconds
     drained = run(host, scripts.drain(patience), seconds=patience + 30)
     row.cut = _number(drained.text, "unanswered")
-    bindings, calls = _count(host)
+    bindings, calls = _count(host, scripts.COUNT_BEFORE)
     _switch(host, target.name, BACK_WITHIN_S, replace)
     deadline = time.monotonic() + SYNC_SECONDS
-    now = _count(host)
+    now = _count(host, scripts.COUNT_AFTER)
     while now[0] < bindings and time.monotonic() < deadline:
         time.sleep(0.2)
-        now = _count(host)
+        now = _count(host, scripts.COUNT_AFTER)
     row.bindings, row.calls = (bindings, now[0]), (calls, now[1])
 
 
@@ -121,9 +121,9 @@ def _previous(host: Host, target: Target) -> str:
     return names[-1] if names else ""
 
 
-def _count(host: Host) -> tuple[int, int]:
-    """How many bindings and calls in progress the proxy knows."""
-    said = run(host, scripts.COUNT).text
+def _count(host: Host, script: str) -> tuple[int, int]:
+    """How many bindings the proxy knows, and how many calls in progress; after a switch, of those before it."""
+    said = run(host, script).text
     return _number(said, "bindings"), _number(said, "calls")
 
 

@@ -52,9 +52,10 @@ class Report:
         """The host where this run met something that the next one must not meet; empty while it goes on."""
         return self.stopped or next(iter(self.refusals), "")
 
-    def service_changed(self, host: str, service: str) -> None:
-        """A service of a host was started anew."""
-        self.changed.setdefault(host, []).append(service)
+    def service_changed(self, host: str, service: str, cut: int) -> None:
+        """A service of a host was started anew, while it had `cut` calls."""
+        calls = f" (with {cut} calls in progress)" if cut else ""
+        self.changed.setdefault(host, []).append(service + calls)
 
     def refused(self, host: str, release: str, why: str, lines: list[str]) -> None:
         """A release failed its trial on a host."""

@@ -13,28 +13,41 @@ HISTORY = f"cat {HISTORY_FILE} 2>/dev/null || true"
 # The release in force, if its proxy runs.
 SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink {LINK} | cut -d/ -f2"
 _KAMCMD = "docker exec vss-kamailio kamcmd"
-COUNT = (
-    f"echo bindings $({_KAMCMD} stats.fetch usrloc.location_contacts | sed -n 's/.*location_contacts: *//p');"
-    f"echo calls $({_KAMCMD} dlg.stats_active | sed -n 's/.*ongoing: *//p')"
-)
+_BINDINGS = f"echo bindings $({_KAMCMD} stats.fetch usrloc.location_contacts | sed -n 's/.*location_contacts: *//p')"
+_CALLS = f"{_KAMCMD} dlg.briefing | sed -n 's/^[ \\t]*call-id: //p' | sort -u"
+# The calls in progress before a switch, and how many of these are still in progress after it.
+_CALLS_BEFORE = "/run/vss-calls"
+COUNT_BEFORE = f"{_BINDINGS}; {_CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
+COUNT_AFTER = f"{_BINDINGS}; echo calls $({_CALLS} | comm -12 - {_CALLS_BEFORE} | wc -l)"
 # How long a call that comes in during the last moments is left to its phone, which repeats it. Seconds; longer than a
 # switch, shorter than what a phone waits for (RFC 3261 section 17.1.1.2, timer B).
 HOLD_SECONDS = 8
 # Most calls are answered or refused within this; only if some still ring then, new ones are refused. Seconds.
 QUIET_SECONDS = 2
 
-_DRAIN = """
-set -u
-k() {{ {kamcmd} "$@"; }}
+# What the scripts below ask of a proxy.
+_ASK = f"""
+k() {{ {_KAMCMD} "$@"; }}
 for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
 unanswered() {{ k dlg.stats_active | awk '$1 ~ /starting|connecting|answering/ {{ n += $2 }} END {{ print n + 0 }}'; }}
+under_way() {{ k tm.stats | awk '/current:/ {{ n += $2 }} /waiting:/ {{ n -= $2 }} END {{ print n + 0 }}'; }}
+# Three looks, for a call that was heard a moment ago is not counted until its proxy knows who is calling.
 quiet_within() {{
-    local until=$((SECONDS + $1))
-    while (($(unanswered))); do
-        ((SECONDS < until)) || return 1
+    local until=$((SECONDS + $1)) still=0
+    while ((still < 3)); do
+        if (($(unanswered))); then still=0; else still=$((still + 1)); fi
+        ((SECONDS < until || still)) || return 1
         sleep 0.1
     done
 }}
+pause() {{
+    for_seconds pause_until {HOLD_SECONDS} 2>/dev/null || return 0
+    for look in 1 2 3 4 5 6 7 8; do (($(under_way))) || break; sleep 0.05; done
+}}
+"""
+
+_DRAIN = """
+set -u
 for_seconds hold_until {hold}
 if ! quiet_within {quiet}; then
     for_seconds refuse_until $(({patience} + {hold}))
@@ -54,6 +67,8 @@ old=$(readlink {link} | cut -d/ -f2)
 into_force() {{ {into_force}; }}
 up() {{ docker compose --progress quiet -f {link} up -d --wait --wait-timeout {seconds} kamailio; }}
 into_force {target}
+# Compose needs a moment until it stops what runs.
+pause &
 {first}
 up && exit 0
 echo "the last lines of its log:"
@@ -61,6 +76,69 @@ docker logs --tail 12 vss-kamailio
 [ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old"; up; }}
 exit 1
 """
+
+
+def pause() -> str:
+    """Let a proxy hear nothing for a moment; what is under way ends first."""
+    return _asking(f"for_seconds hold_until {HOLD_SECONDS}; quiet_within {QUIET_SECONDS}; pause")
+
+
+def hear() -> str:
+    """The end of a pause."""
+    return _asking("for_seconds pause_until 0; for_seconds hold_until 0")
+
+
+def _asking(script: str) -> str:
+    return f"bash -c {shlex.quote(_ASK + script)}"
+
+
+# How many calls a service has.
+CALLS_OF = {
+    "asterisk": "docker exec vss-asterisk asterisk -rx 'core show calls' | awk '/active call/ { print $1 }'",
+    # A call has four ports at least; they are closed with it.
+    "rtpengine": "docker exec vss-rtpengine bash -c 'c=/etc/rtpengine/vss/rtpengine.conf; "
+    'port() { sed -n "s/^port-$1 *= *//p" $c; }; '
+    'echo $(($(ss -Huln "sport >= :$(port min) and sport <= :$(port max)" | wc -l) / 4))\'',
+}
+
+
+def wait_for_calls(count: str, patience: int) -> str:
+    """Wait until `count` prints 0, `patience` seconds at most; prints how many there are then."""
+    return (
+        f"end=$(($(date +%s) + {patience})); "
+        f'while n=$({count}); [ "${{n:-0}}" != 0 ] && [ $(date +%s) -lt $end ]; do sleep 0.5; done; echo "${{n:-0}}"'
+    )
+
+
+def for_a_while(command: str, undo: str, seconds: int) -> str:
+    """A kamcmd that is undone by itself: a deploy that dies leaves nothing closed."""
+    later = f"sleep {seconds}; kamcmd {undo}"
+    return f"{_KAMCMD} {command} && docker exec -d vss-kamailio sh -c {shlex.quote(later)}"
+
+
+def service_up(service: str, compose: str, seconds: int, replace: bool) -> str:
+    """Start a service from a compose file and wait until it is healthy.
+
+    Just as it is done by hand: with other options Compose would remember another container than a hand's `up` wants.
+    """
+    first = f"docker compose -f {compose} rm --stop --force {service} && " if replace else ""
+    up = f"docker compose -f {compose} up -d --wait --wait-timeout {seconds} {service}"
+    # What keeps it from becoming healthy is in its log: the operator reads it here.
+    log = f"echo 'the last log lines of vss-{service}:'; docker logs --tail 15 vss-{service} 2>&1"
+    return f"{{ {first}{up}; }} 2>&1 || {{ {log}; exit 1; }}"
+
+
+def service_back(service: str, compose: str, seconds: int) -> str:
+    """Start a service from the compose file that is in force, if that is another one; fails if it is not."""
+    up = f'docker compose -f "$old" up -d --wait --wait-timeout {seconds} {service} 2>&1'
+    return f'old=$(readlink -f {LINK}) && [ -e "$old" ] && [ "$old" != {compose} ] && {up}'
+
+
+def answers_within(uri: str, seconds: int) -> str:
+    """Wait until a proxy takes a gateway for alive; fails if it does not. One that it does not use yet is let pass."""
+    entry = f"{_KAMCMD} dispatcher.list | grep -A 1 -F 'URI: {uri}'"
+    dead = f"state=$({entry}) && ! echo $state | grep -q 'FLAGS: A'"
+    return f"end=$(($(date +%s) + {seconds})); while {dead}; do [ $(date +%s) -lt $end ] || exit 1; sleep 0.5; done"
 
 
 def into_force(name: str) -> str:
@@ -74,8 +152,7 @@ def into_force(name: str) -> str:
 
 def drain(patience: int) -> str:
     """Let no new call begin and wait until none is unanswered, `patience` seconds at most; prints how many are."""
-    script = _DRAIN.format(kamcmd=_KAMCMD, hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
-    return f"bash -c {shlex.quote(script)}"
+    return _asking(_DRAIN.format(hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience))
 
 
 def switch(name: str, seconds: int, replace: bool = False) -> str:
@@ -84,7 +161,7 @@ def switch(name: str, seconds: int, replace: bool = False) -> str:
     seconds: how long each of the two may take. replace: remove the container first.
     """
     first = f"docker compose --progress quiet -f {LINK} rm --stop --force kamailio" if replace else ""
-    script = _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
+    script = _ASK + _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
 

@@ -16,10 +16,11 @@ _GRACE_SECONDS = 10
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said: whether it ended well, and its output, errors among it."""
+    """What a command said: whether it ended well, and its output, errors among it. unreachable: it never began."""
 
     ok: bool
     text: str
+    unreachable: bool = False
 
 
 def run(host: Host, command: str, *, stdin: str = "", seconds: int = COMMAND_SECONDS) -> Answer:

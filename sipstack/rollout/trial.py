@@ -41,7 +41,7 @@ def _boot_and_call(host: Host, node: Node, release: Release, compose: str) -> No
     schema, role = node.me.trial_schema, node.settings.postgres_user
     through, database_node = database_host(host)
     with as_owner(through, database_node) as conn:
-        create_trial(conn, schema, role)
+        create_trial(conn, schema, role, node.destinations)
     try:
         # rtpengine tells the questions of several proxies apart by their number: one that it has never heard.
         number = 2_000_000_001 + secrets.randbelow(100_000_000)

@@ -61,3 +61,7 @@ WRONG = {
 }
 # Right on trial, where there are no peers, and wrong where it counts.
 LATE = Fault(f"{ROUTES}/call.cfg", TO_SLOT, f"#!ifndef PEERS\n\t{TO_SLOT}\n#!endif", "does not serve calls")
+# An Asterisk that is healthy and hears nobody.
+DEAF = Fault(
+    "templates/asterisk/pjsip.conf.j2", "bind = {{ node.gateway_bind }}", "bind = 127.0.0.9", "does not answer"
+)

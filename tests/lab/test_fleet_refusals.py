@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.faults import LATE, UNFIT, WRONG, Fault
-from tests.lab.fleet import HOSTS, PROXIES, Fleet
+from tests.lab.faults import DEAF, LATE, UNFIT, WRONG, Fault
+from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually
 from tests.lab.fleet_calls import forget_bindings, held_call, talk
 from tests.lab.run import Run
 
@@ -70,6 +70,20 @@ def test_what_fails_only_where_it_counts_is_taken_back(fleet: Fleet, tmp_path: P
     assert run.seconds_since("operation: Proxy") < REFUSED_WITHIN_S
     with fleet.phones((6001, "sip1"), (7001, "sip2")) as (anna, bert):
         talk(anna, bert, 7001)[0].hangup()
+
+
+@pytest.mark.slow
+def test_an_asterisk_that_does_not_answer_is_taken_back(fleet: Fleet, tmp_path: Path) -> None:
+    """Health is green; the proxies know better. The other one is not touched, and calls go there meanwhile."""
+    before = fleet.started_at()
+    run = run_faulty(fleet, DEAF, tmp_path)
+    after = fleet.started_at()
+    assert {name for name in after if after[name] != before[name]} == {("pbx1", "vss-asterisk")}
+    assert "--> Rollout STOPPED at pbx1" in run.report, run.output
+    assert f"{DEAF.says} sip1, sip2, sip3" in run.output
+    assert "it is back at what ran before" in run.output
+    uri = f"sip:{fleet.address['pbx1']}:5080"
+    eventually(lambda: all(fleet.destinations(proxy).get(uri) == "AP" for proxy in PROXIES), 30, uri)
 
 
 def test_afterwards_there_is_nothing_to_do(fleet: Fleet) -> None:

@@ -1,12 +1,14 @@
 """A rolling change under load: nobody notices."""
 
 import re
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
 
 from tests.lab.fleet import PROXIES, Fleet
 from tests.lab.fleet_calls import agree, forget_bindings, held_call
+from tests.lab.load import Load
 
 SILENT_S = 3.0
 ROW = re.compile(
@@ -16,12 +18,15 @@ ROW = re.compile(
 )
 
 
-def roll(fleet: Fleet, **data: Any) -> None:
+def roll(fleet: Fleet, load: Load, *meanwhile: AbstractContextManager[Any], **data: Any) -> None:
     """Change the fleet while calls are set up, held and hung up through all proxies."""
     forget_bindings(fleet)
     started = fleet.started_at()
-    with fleet.load() as load, held_call(fleet):
+    with load, ExitStack() as stack:
+        for manager in meanwhile:
+            stack.enter_context(manager)
         run = fleet.deploy(**data)
+    print(run.report)  # what was measured: pytest -s shows it
     load.assert_unharmed()
     agree(fleet, set())
     changed = {name for name, at in fleet.started_at().items() if at != started.get(name)}
@@ -43,7 +48,7 @@ def changes_nothing(fleet: Fleet) -> None:
 
 def test_a_change_of_configuration(fleet: Fleet) -> None:
     wanted = 61 if fleet.settings.get("register_min_seconds") != 61 else 62
-    roll(fleet, register_min_seconds=wanted)
+    roll(fleet, fleet.load(), held_call(fleet), register_min_seconds=wanted)
     with fleet.phone(6001, "sip3") as phone:
         phone.register(expires=10, check=True)
         assert phone.expires == wanted
@@ -52,5 +57,10 @@ def test_a_change_of_configuration(fleet: Fleet) -> None:
 
 @pytest.mark.slow
 def test_a_change_of_the_image(fleet: Fleet) -> None:
-    roll(fleet, packages_as_of="2026-11-24", register_min_seconds=60)
+    """All images: the rtpengines and Asterisks restart too, when their calls have ended, and PostgreSQL."""
+    before = fleet.settings.get("packages_as_of")
+    wanted = "2026-11-24" if before != "2026-11-24" else "2026-11-25"
+    started = fleet.started_at()
+    roll(fleet, fleet.load(hold=(20, 60)), packages_as_of=wanted, register_min_seconds=60)
+    assert all(at != started[name] for name, at in fleet.started_at().items())
     changes_nothing(fleet)

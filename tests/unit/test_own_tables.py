@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from sipstack.database import own_tables, roles, schema
+from sipstack.database import gateways, own_tables, roles, schema
+from sipstack.database.gateways import Gateway
 from tests.unit.postgres import throwaway_postgres
 from tests.unit.test_schema import SQL, Database
 
@@ -112,8 +113,8 @@ def test_what_is_removed_before_its_time_is_noted(database: Database, expires: s
 
 def test_a_trial_leaves_nothing(database: Database) -> None:
     with database.as_owner() as conn:
-        own_tables.create_trial(conn, "trial_1", database.proxy)
-        own_tables.create_trial(conn, "trial_1", database.proxy)  # one that a killed run has left
+        own_tables.create_trial(conn, "trial_1", database.proxy, [])
+        own_tables.create_trial(conn, "trial_1", database.proxy, [])  # one that a killed run has left
     with database.as_proxy() as conn:
         conn.execute("SET search_path = trial_1, public")
         conn.execute(BINDING.format(VALID).encode(), ["ruid", 1])
@@ -127,10 +128,23 @@ def test_a_trial_leaves_nothing(database: Database) -> None:
         assert one(conn, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'trial%'") == 0
 
 
+def test_a_trial_has_the_gateways_of_now_and_its_own(database: Database) -> None:
+    now, wanted = Gateway(1, "sip:192.0.2.1:5080"), Gateway(1, "sip:192.0.2.2:5080")
+    with database.as_owner() as conn:
+        gateways.apply(conn, [now])
+        own_tables.create_trial(conn, "trial_1", database.proxy, [now, wanted])
+    with database.as_proxy() as conn:
+        conn.execute("SET search_path = trial_1, public")
+        rows = conn.execute("SELECT destination FROM dispatcher ORDER BY 1").fetchall()
+        assert [row[0] for row in rows] == [now.destination, wanted.destination]
+    with database.as_owner() as conn:
+        assert one(conn, "SELECT count(*) FROM public.dispatcher") == 1
+
+
 def test_trials_of_several_proxies_at_once(database: Database) -> None:
     def trial(number: int) -> None:
         with database.as_owner() as conn:
-            own_tables.create_trial(conn, f"trial_{number}", database.proxy)
+            own_tables.create_trial(conn, f"trial_{number}", database.proxy, [])
             with conn.transaction():
                 own_tables.drop_trial(conn, f"trial_{number}")
 

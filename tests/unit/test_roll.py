@@ -32,7 +32,8 @@ class Stage:
         self.report = Report()
 
     def run(self, host: Any, command: str, **_: Any) -> Answer:
-        known = {scripts.SERVED: OLD, scripts.COUNT: "bindings 3\ncalls 2", scripts.drain(60): "unanswered 0"}
+        known = {scripts.SERVED: OLD, scripts.drain(60): "unanswered 0"}
+        known |= {scripts.COUNT_BEFORE: "bindings 3\ncalls 2", scripts.COUNT_AFTER: "bindings 3\ncalls 1"}
         named = {scripts.drain(60): "drain", scripts.note_proved("digest"): "note"}
         for name, seconds in ((OLD, proxy.BACK_WITHIN_S), (NEW, proxy.BACK_WITHIN_S)):
             named |= {scripts.switch(name, seconds): f"switch {name}", scripts.forget(name): f"forget {name}"}

@@ -1,0 +1,31 @@
+"""Every proxy of the fleet at once, also those that --limit leaves out."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from paramiko import SSHException
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+
+from sipstack.rollout.shell import COMMAND_SECONDS, Answer, run
+
+# One that is not up yet reads everything when it starts.
+_UNLESS_UP = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$' --filter health=healthy)\" ]"
+
+
+def on_proxies(host: Host, command: str, seconds: int = COMMAND_SECONDS) -> dict[str, Answer]:
+    """Run a shell command on the host of every proxy that serves; what each said, by host.
+
+    host: any host of the run. A proxy that cannot be reached has an Answer that is not ok.
+    """
+
+    def ask(proxy: Host) -> Answer:
+        try:
+            if not proxy.connected:
+                proxy.connect(reason="for what every proxy has to know", raise_exceptions=True)
+        except (PyinfraError, OSError, SSHException) as error:
+            return Answer(False, f"cannot be reached: {error}", unreachable=True)
+        return run(proxy, f"{_UNLESS_UP} || {{ {command}; }}", seconds=seconds)
+
+    proxies = [proxy for proxy in host.state.inventory if "proxies" in proxy.groups]
+    with ThreadPoolExecutor(max_workers=len(proxies) or 1) as pool:
+        return dict(zip((proxy.name for proxy in proxies), pool.map(ask, proxies), strict=True))

@@ -1,0 +1,111 @@
+"""A service that the proxies ask changes: they leave it alone meanwhile, and it goes back when it does not come up.
+
+An rtpengine or an Asterisk restarts when its calls have ended, if there is another one for new calls. PostgreSQL
+restarts while the proxies hear nothing for a moment, which phones bridge by sending again (RFC 3261 section 17.1).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyinfra.api.host import Host
+
+from sipstack.errors import OperatorError
+from sipstack.node import GATEWAY_SET, Node
+from sipstack.rollout import scripts
+from sipstack.rollout.everywhere import on_proxies
+from sipstack.rollout.report import REPORT
+from sipstack.rollout.shell import run
+
+# A proxy asks its gateways every 5 s.
+ANSWERS_WITHIN_S = 15
+
+
+@dataclass(frozen=True)
+class Change:
+    """compose: path of the compose file from which the service is started; seconds: how long until it is healthy.
+
+    replace: its container is removed first, for Compose would not see what has changed. running: whether it serves now.
+    """
+
+    service: str
+    compose: str
+    seconds: int
+    replace: bool
+    running: bool
+
+    @property
+    def container(self) -> str:
+        return f"vss-{self.service}"
+
+
+def change(host: Host, node: Node, wanted: Change) -> None:
+    """Start a service anew, and what ran before if it does not become healthy.
+
+    Raises OperatorError then, and for every host that comes after: the same would fail there.
+    """
+    if REPORT.halted:
+        REPORT.untouched.append(host.name)
+        raise OperatorError(f"{wanted.container} is not touched: the run stopped at {REPORT.halted}")
+    faults = []
+    with _left_alone(host, node, wanted) as cut:
+        REPORT.service_changed(host.name, wanted.container, cut)
+        up = scripts.service_up(wanted.service, wanted.compose, wanted.seconds, wanted.replace)
+        started = run(host, up, seconds=wanted.seconds + 60)
+        if not started.ok:
+            faults = [f"{wanted.container} does not start:", *started.text.splitlines()]
+    if not faults and wanted.service == "asterisk":
+        faults = _unanswered(host, node, wanted)
+    if faults:
+        REPORT.stopped = host.name
+        back = run(
+            host, scripts.service_back(wanted.service, wanted.compose, wanted.seconds), seconds=wanted.seconds + 60
+        )
+        if wanted.running:
+            faults.append("it is back at what ran before" if back.ok else "it did NOT come back, look at the host")
+        raise OperatorError("\n".join(faults))
+
+
+def _unanswered(host: Host, node: Node, wanted: Change) -> list[str]:
+    """That it is up says little: the proxies that serve have to hear from it."""
+    answers = on_proxies(host, scripts.answers_within(_gateway(node), ANSWERS_WITHIN_S), ANSWERS_WITHIN_S + 30)
+    deaf = [name for name, answer in answers.items() if not answer.ok and not answer.unreachable]
+    return [f"{wanted.container} is up, but does not answer {', '.join(deaf)}"] if deaf else []
+
+
+def _gateway(node: Node) -> str:
+    return f"sip:{node.gateway_bind}:{node.settings.asterisk_port}"
+
+
+@contextmanager
+def _left_alone(host: Host, node: Node, wanted: Change) -> Iterator[int]:
+    """While the block runs, the proxies do without it; gives how many calls will not survive the block."""
+    if not wanted.running:
+        yield 0
+    elif wanted.service == "postgres":
+        on_proxies(host, scripts.pause())
+        yield 0
+        on_proxies(host, scripts.hear())
+    elif wanted.service == "rtpengine":
+        uri = f"udp:{node.rtpengine_bind}:{node.settings.rtpengine_port}"
+        rest, wake = f"rtpengine.enable {uri} 0", f"rtpengine.enable {uri} 1"
+        yield from _rested(host, node, wanted.service, rest, wake, len(node.rtpengines))
+    else:
+        # Probing: it is asked for signs of life, and used from the first one on.
+        rest, wake = (f"dispatcher.set_state {state} {GATEWAY_SET} {_gateway(node)}" for state in ("d", "ip"))
+        yield from _rested(host, node, wanted.service, rest, wake, len(node.gateways))
+
+
+def _rested(host: Host, node: Node, service: str, rest: str, wake: str, there_are: int) -> Iterator[int]:
+    count, patience = scripts.CALLS_OF[service], node.settings.service_drain_seconds
+    if there_are == 1 or not patience:
+        yield _number(run(host, scripts.wait_for_calls(count, 0)).text)
+        return
+    on_proxies(host, scripts.for_a_while(rest, wake, patience + 60))
+    yield _number(run(host, scripts.wait_for_calls(count, patience), seconds=patience + 30).text)
+    on_proxies(host, f"docker exec vss-kamailio kamcmd {wake}")
+
+
+def _number(text: str) -> int:
+    last = text.splitlines()[-1:] or [""]
+    return int(last[0]) if last[0].isdigit() else 0
