@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Row:
-    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked."""
+    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked.
+
+    bindings: before and after. calls: in progress before the switch, and those of them that still were after it.
+    """
 
     host: str
     before: str
@@ -23,7 +26,7 @@ class Row:
         if self.bindings:
             parts.append(f"bindings {self.bindings[0]} -> {self.bindings[1]}")
         if self.calls:
-            parts.append(f"calls carried over {self.calls[1]} of {self.calls[0]}")
+            parts.append(f"calls in progress {self.calls[0]}, {self.calls[1]} of them after the switch")
         if self.cut:
             parts.append(f"{self.cut} unanswered calls cut")
         return ", ".join([*parts, self.outcome])

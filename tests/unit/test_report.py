@@ -20,10 +20,11 @@ def test_a_run_without_changes_reports_nothing() -> None:
 
 
 def test_a_report_tells_what_happened_to_each_proxy() -> None:
-    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 3))])
+    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 2))])
     assert str(report).splitlines() == [
         "--> Rollout",
-        "  sip1: aa -> bb, SIP silent 0.7 s, bindings 40 -> 40, calls carried over 3 of 3, proved",
+        "  sip1: aa -> bb, SIP silent 0.7 s, bindings 40 -> 40,"
+        " calls in progress 3, 2 of them after the switch, proved",
     ]
 
 
