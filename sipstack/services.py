@@ -60,13 +60,6 @@ class Release:
     def files(self) -> list[HostFile]:
         return [self.compose, *(file for service in self.services for file in service.files)]
 
-    @property
-    def configurations(self) -> set[str]:
-        """The folders of the host that it reads."""
-        below = f"{HOME}/config/"
-        paths = (file.path for service in self.services for file in service.files)
-        return {below + "/".join(path.removeprefix(below).split("/")[:2]) for path in paths}
-
     def service(self, name: str) -> Service | None:
         """The service of that name; None if this host does not have it."""
         return next((service for service in self.services if service.name == name), None)

@@ -20,6 +20,7 @@ from sipstack.errors import OperatorError
 from sipstack.guard import this_run
 from sipstack.lock import ANSWER_SECONDS, LOCK, Wire, command, holder, local_wire
 from sipstack.privileges import privileges
+from sipstack.reach import reach
 from sipstack.rollout.report import REPORT
 from sipstack.site import all_nodes
 from sipstack.tunnel import transport_of
@@ -62,9 +63,9 @@ def _refusal(inventory: Inventory) -> str:
 
 def _reached(anchor: Host) -> bool:
     try:
-        anchor.connect(reason="for the deploy lock", show_errors=False, raise_exceptions=True)
-    except (PyinfraError, OSError, SSHException) as error:
-        logger.warning(f"{anchor.name} cannot be reached ({error}): a deploy of other hosts may run beside this one")
+        reach(anchor, "for the deploy lock")
+    except OperatorError as error:
+        logger.warning(f"{error}: a deploy of other hosts may run beside this one")
         return False
     return True
 

@@ -9,7 +9,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from sipstack.facts.engine import ContainerNames, ImageTags
-from sipstack.facts.releases import Releases, ReleasesOnHost
+from sipstack.facts.releases import KeptRelease, Releases, ReleasesOnHost
 from sipstack.paths import HOME
 from sipstack.rollout.proof import WATCH
 from sipstack.rollout.trial import CONTAINER as TRIAL
@@ -59,7 +59,7 @@ def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int)
     newer = takewhile(lambda one: one.name != release.name, present.kept.values())
     kept = list({one.name: one for one in (*kept, *newer)}.values())
     names = {release.name, *(one.name for one in kept)}
-    configurations = {path.removeprefix(f"{HOME}/") for path in release.configurations}
+    configurations = KeptRelease(release.name, release.compose.content.decode()).configurations
     images = {image.tag for image in release.images}
     for one in (*kept, *(present.kept[name] for name in {release.name} & present.kept.keys())):
         configurations |= one.configurations

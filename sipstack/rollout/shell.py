@@ -16,7 +16,10 @@ _GRACE_SECONDS = 10
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said: whether it ended well, and its output, errors among it. unreachable: it never began."""
+    """What a command said: whether it ended well, and its output, errors among it.
+
+    unreachable: the host could not be asked, or has not told how it ended.
+    """
 
     ok: bool
     text: str
@@ -34,8 +37,9 @@ def run(host: Host, command: str, *, stdin: str = "", seconds: int = COMMAND_SEC
         arguments["_stdin"] = stdin
     try:
         ok, output = host.run_shell_command(bounded(command, seconds), **arguments)
-    except (OSError, EOFError, SSHException, PyinfraError) as error:  # the connection is gone, or the time is up
-        return Answer(False, str(error) or f"no end within {seconds} s")
+    except (OSError, EOFError, SSHException, PyinfraError) as error:
+        # The connection is gone: a host that is there ends the command in time by itself, and says so.
+        return Answer(False, str(error) or f"no answer within {seconds + _GRACE_SECONDS} s", unreachable=True)
     return Answer(ok, output.output.strip())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sipstack.facts.engine import Container, FileState
+from sipstack.facts.releases import KeptRelease
 from sipstack.facts.system import Machine
 from sipstack.node import Member, Node
 from sipstack.operations.release import edited, reads_other, why_restart
@@ -159,3 +160,12 @@ def test_secret_files_are_for_their_reader_only(releases: Releases) -> None:
         "admin_password": (0o400, 5432),
     }
     assert all(file.path.startswith(f"{HOME}/") for file in releases().files)
+
+
+def test_the_folders_that_a_release_reads_are_in_its_compose_file(releases: Releases) -> None:
+    """What is removed from a host is decided by that file alone."""
+    built = releases()
+    named = KeptRelease(built.name, built.compose.content.decode()).configurations
+    files = [file.path for service in built.services for file in service.files]
+    assert len(named) == len(built.services) == 4
+    assert all(any(path.startswith(f"{HOME}/{folder}/") for folder in named) for path in files)

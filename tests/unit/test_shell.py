@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from paramiko import SSHException
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from sipstack.operations.tidy import leftovers
@@ -100,3 +101,14 @@ def test_a_watch_tells_how_long_it_was_silent_and_leaves_nothing(
 def test_only_what_is_never_there_between_runs_is_left_over() -> None:
     names = {"vss-kamailio", "vss-kamailio-trial", "vss-kamailio-trial-run-0a1b", "vss-watch", "vss-postgres"}
     assert leftovers(names) == ["vss-kamailio-trial", "vss-kamailio-trial-run-0a1b", "vss-watch"]
+
+
+@pytest.mark.parametrize("error", [EOFError(), OSError("gone"), TimeoutError(), SSHException("not active")])
+def test_a_host_that_is_gone_is_told_from_a_command_that_fails(here: Any, error: Exception) -> None:
+    def vanish(*_: Any, **__: Any) -> None:
+        raise error
+
+    here.run_shell_command = vanish
+    answer = run(here, "true")
+    assert (answer.ok, answer.unreachable) == (False, True)
+    assert answer.text
