@@ -72,7 +72,7 @@ def change(host: Host, node: Node, wanted: Change) -> None:
 def _unanswered(host: Host, node: Node, wanted: Change) -> list[str]:
     """That it is up says little: the proxies that serve have to hear from it."""
     answers = on_proxies(host, scripts.answers_within(_gateway(node), ANSWERS_WITHIN_S), ANSWERS_WITHIN_S + 30)
-    deaf = [name for name, answer in answers.items() if not answer.ok and not answer.unreachable]
+    deaf = sorted(name for name, answer in answers.items() if not answer.ok and not answer.unreachable)
     return [f"{wanted.container} is up, but does not answer {', '.join(deaf)}"] if deaf else []
 
 
