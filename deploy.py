@@ -6,7 +6,7 @@ from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.firewall import firewall, firewall_gone
 from sipstack.deploys.preflight import preflight
-from sipstack.deploys.prepare import engine, files, images
+from sipstack.deploys.prepare import engine, files, images, left_over
 from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
@@ -16,6 +16,7 @@ machine = preflight(node)
 release = services.release(node, machine, site.all_nodes(inventory).values())
 
 # Prepare: touches nothing that serves calls.
+left_over()
 engine(node)
 images(node, release)
 files(release)

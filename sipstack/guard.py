@@ -1,5 +1,6 @@
 """What pyinfra's command line does not refuse: a run that reaches no host, and one that goes on without some."""
 
+import atexit
 import difflib
 import sys
 from dataclasses import dataclass
@@ -8,12 +9,17 @@ from typing import Any
 
 import click
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
-from pyinfra.context import config, state
+from pyinfra.api.state import State
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.context import config, ctx_state, state
 
 from sipstack.errors import OperatorError
+from sipstack.keepalive import Keepalive
 from sipstack.paths import ROOT
 from sipstack.rehearsal import mode
+from sipstack.rollout.report import REPORT
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,35 @@ def guard() -> None:
     given = click.get_current_context().params
     _run = Run(given["inventory"], _changes(given))
     _refuse_missing_file(given["inventory"])
-    _refuse_no_hosts(given["inventory"])
+    _prepare_state(given["inventory"])
     if any(operation.endswith(".py") for operation in given["operations"]):
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
+        atexit.register(_tell)
         _refuse_silence(given)
+
+
+def _tell() -> None:
+    """The last lines of the output, after all that pyinfra prints."""
+    if ctx_state.isset() and state.initialised:  # type: ignore[no-untyped-call]
+        note_failures(state)
+    if text := str(REPORT):
+        print(text, flush=True)
+
+
+def note_failures(of: State) -> None:
+    """Let the report name the hosts that pyinfra has given up, by what became of their connections."""
+    REPORT.failed = sorted(host.name for host in of.failed_hosts)
+    REPORT.unreached = sorted(host.name for host in of.failed_hosts - of.activated_hosts)
+    REPORT.lost = sorted(host.name for host in of.failed_hosts & of.activated_hosts if not _connected(host))
+
+
+def _connected(host: Host) -> bool:
+    connector = host.connector
+    if not isinstance(connector, SSHConnector):
+        return True
+    transport = connector.client.get_transport() if connector.client else None
+    return transport is not None and transport.is_active()
 
 
 def _changes(given: dict[str, Any]) -> bool:
@@ -75,8 +105,11 @@ def _refuse_missing_file(inventory: str) -> None:
     raise PyinfraError(f"no inventory {inventory}: {hint}")
 
 
-def _refuse_no_hosts(name: str) -> None:
-    """Let the state refuse an inventory, or a --limit, that leaves no host: pyinfra would do nothing and exit 0."""
+def _prepare_state(name: str) -> None:
+    """Let the state refuse an inventory, or a --limit, that leaves no host: pyinfra would do nothing and exit 0.
+
+    What concerns every connection is begun here, too: there is none yet.
+    """
     init = state.init
 
     def checked(inventory: Inventory, settings: Any, initial_limit: list[Any] | None = None) -> None:
@@ -87,6 +120,7 @@ def _refuse_no_hosts(name: str) -> None:
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
         _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
+        state.add_callback_handler(Keepalive())  # type: ignore[no-untyped-call]
         # pyinfra keeps hosts in a set: what goes from host to host would take another order each time.
         ordered = inventory.get_active_hosts
         inventory.get_active_hosts = lambda: sorted(ordered(), key=lambda host: host.name)  # type: ignore[method-assign]

@@ -46,6 +46,10 @@ while read -r -t "$1" line; do [ "$line" != '?' ] || say taken; done
 """
 
 
+class LockLostError(OperatorError):
+    """The run that we are in has its hosts for itself no longer."""
+
+
 class Wire(Protocol):
     """The way to the script on a host: a socket, or a paramiko channel."""
 
@@ -107,12 +111,12 @@ class DeployLock:
         )
 
     def confirm(self) -> None:
-        """Make sure that all of it is still ours. Raises OperatorError if not, in one line."""
+        """Make sure that all of it is still ours, if there is any. Raises LockLostError if not, in one line."""
         for line in self._held.values():
             line.send("?")
         lost = [name for name, line in self._held.items() if line.answer()[0] != "taken"]
         if lost:
-            raise OperatorError(
+            raise LockLostError(
                 f"{', '.join(lost)}: the deploy lock is lost, this run was cut off or silent for too long"
                 " and another one may have started: run again"
             )
@@ -128,6 +132,10 @@ class DeployLock:
         while not self._released.wait(min(BEAT_SECONDS, LEASE_SECONDS / 4)):
             for line in list(self._held.values()):
                 line.send("")
+
+
+# The locks of this run; none while it changes nothing.
+LOCK = DeployLock()
 
 
 class _Line:

@@ -60,13 +60,6 @@ class Release:
     def files(self) -> list[HostFile]:
         return [self.compose, *(file for service in self.services for file in service.files)]
 
-    @property
-    def configurations(self) -> set[str]:
-        """The folders of the host that it reads."""
-        below = f"{HOME}/config/"
-        paths = (file.path for service in self.services for file in service.files)
-        return {below + "/".join(path.removeprefix(below).split("/")[:2]) for path in paths}
-
     def service(self, name: str) -> Service | None:
         """The service of that name; None if this host does not have it."""
         return next((service for service in self.services if service.name == name), None)
@@ -109,7 +102,7 @@ def _made_of(node: Node, machine: Machine) -> tuple[tuple[Service, ...], str]:
     """The services of a host, and its compose file."""
     kinds = {name: kind for name, kind in KINDS.items() if node.has(kind.role)}
     images = all_images(node.settings)
-    services = tuple(_service(node, machine, name, kind, images[name], list(kinds)) for name, kind in kinds.items())
+    services = tuple(_service(node, machine, name, kind, images[name]) for name, kind in kinds.items())
     return services, _render(
         "compose/docker-compose.vss-demiurge.yml.j2",
         node=node,
@@ -121,7 +114,7 @@ def _made_of(node: Node, machine: Machine) -> tuple[tuple[Service, ...], str]:
     )
 
 
-def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image, present: list[str]) -> Service:
+def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image) -> Service:
     files = kind.files(node)
     config = f"{HOME}/config/{name}/{_seal(node, repr(sorted(files.items())))}"
 
@@ -135,7 +128,6 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image,
             image=image.tag,
             config=config,
             digest=digest,
-            depends=[other for other in DEPENDS.get(name, ()) if other in present],
         )
 
     host_files = tuple(
@@ -195,7 +187,6 @@ KINDS = {
     "asterisk": _Kind("pbx", 5080, _asterisk),
     "kamailio": _Kind("proxies", 5060, _kamailio, ("kamailio_run", "kamailio_logs")),
 }
-DEPENDS = {"kamailio": ("postgres", "rtpengine")}
 
 
 def _static(service: str) -> dict[str, tuple[bytes, bool]]:

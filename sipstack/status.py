@@ -1,26 +1,30 @@
 """`sipstack status`: a fleet at a glance, a line a host: what it runs, whether that is well, and what it should run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from sipstack.errors import OperatorError
-from sipstack.facts.engine import Containers, DeployedFiles, ProvedProxy
+from sipstack.facts.engine import ContainerNames, Containers, DeployedFiles, ProvedProxy
 from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.facts.system import MachineFact
 from sipstack.inventory import Entry, load
 from sipstack.node import Node
 from sipstack.operations.release import why_restart
+from sipstack.operations.tidy import leftovers
 from sipstack.services import Release, release
 from sipstack.ssh import Connections
 
 # What the proxy itself says; nothing is printed where there is none.
 _PROXY = (
     "docker exec vss-kamailio sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active;"
-    " kamcmd dispatcher.list; kamcmd cfg.get config refuse_until; date +now:%s' 2>/dev/null || true"
+    " kamcmd dispatcher.list; for key in pause hold refuse; do echo ${key}_until:$(kamcmd cfg.get config ${key}_until);"
+    " done; date +now:%s' 2>/dev/null || true"
 )
+# What a proxy does while it is being changed (files/kamailio/etc/routes/drain.cfg), the strictest first.
+_CLOSED = {"pause": "nothing is heard", "hold": "new calls wait", "refuse": "new calls are refused"}
 # The rest is told by `pyinfra … --dry`.
 SHOWN_REASONS = 2
 HEADERS = ("HOST", "RELEASE", "HEALTH", "BINDINGS", "CALLS", "GATEWAYS", "DRIFT")
@@ -60,6 +64,7 @@ def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
         wanted = release(entry.node, fact(MachineFact), nodes)
         containers, releases = fact(Containers), fact(ReleasesOnHost)
         drift = _drift(wanted, containers, releases, fact(DeployedFiles), fact(ProvedProxy))
+        drift += strangers(fact(ContainerNames), wanted, releases)
         proxy = connections.run(entry.name, _PROXY).stdout if entry.node.has("proxies") else ""
     except OperatorError as error:
         line.well = False
@@ -74,7 +79,7 @@ def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
     ]
     numbers = _numbers(proxy) if entry.node.has("proxies") else ["-", "-", "-"]
     line.well = not ill and not numbers[2].startswith("0/")
-    health = "; ".join(ill) or ("DRAINING" if _draining(proxy) else "healthy")
+    health = "; ".join(ill) or draining(proxy) or "healthy"
     line.cells = [releases.in_force or "none", health, *numbers, "; ".join(drift) or "none"]
     return line
 
@@ -107,6 +112,26 @@ def _numbers(said: str) -> list[str]:
     return [bindings[1] if bindings else "?", calls[1] if calls else "?", f"{up}/{len(flags)}"]
 
 
-def _draining(said: str) -> bool:
-    until, now = re.search(r"^(\d+)$", said, re.MULTILINE), re.search(r"now:(\d+)", said)
-    return bool(until and now and int(until[1]) > int(now[1]))
+def draining(said: str) -> str:
+    """Whether a proxy takes no new calls, for how long yet and what happens to them; empty: it takes them.
+
+    said: what _PROXY printed.
+    """
+    until = {key: int(second) for key, second in re.findall(r"^(\w+)_until:(\d+)$", said, re.MULTILINE)}
+    now = re.search(r"^now:(\d+)$", said, re.MULTILINE)
+    if now is None:
+        return ""
+    left = {key: until.get(key, 0) - int(now[1]) for key in _CLOSED}
+    return next((f"DRAINING ({_CLOSED[key]}, for {left[key]} s)" for key in _CLOSED if left[key] > 0), "")
+
+
+def strangers(names: Iterable[str], wanted: Release, releases: Releases) -> list[str]:
+    """Containers with names of ours that neither the wanted release nor the one in force knows, in words."""
+    known = {service.container for service in wanted.services}
+    if in_force := releases.kept.get(releases.in_force):
+        known |= in_force.containers
+    of_a_run = leftovers(names)
+    strange = sorted(set(names) - known - set(of_a_run))
+    return [f"{name} is a deploy's: it runs or was killed" for name in of_a_run] + [
+        f"{name} belongs to no release" for name in strange
+    ]

@@ -25,10 +25,11 @@ def main() -> int:
     commands.add_parser("load", help="keep calls up until it is told to stop; the order is JSON on standard input")
     watching = commands.add_parser("watch", help="measure the longest silence of a proxy until it is told to stop")
     watching.add_argument("proxy", metavar="ADDRESS:PORT")
+    watching.add_argument("--seconds", type=float, metavar="N", help="after which it ends without being told")
     watching.add_argument("--journal", action="store_true", help="changes nothing: only the result is ever printed")
     arguments = parser.parse_args()
     if arguments.command == "watch":
-        print(json.dumps(asyncio.run(watch(place_of(arguments.proxy)))), flush=True)
+        print(json.dumps(asyncio.run(watch(place_of(arguments.proxy), arguments.seconds))), flush=True)
         return 0
     try:
         order = read_order(sys.stdin)

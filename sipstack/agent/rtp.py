@@ -18,6 +18,7 @@ class Rtp(asyncio.DatagramProtocol):
         payload: the 160 bytes that every packet sent carries; random, so that nobody else sends them.
         received: packets that came in, whatever they carry.
         heard: loop time when the last of them came; when sending began, before the first.
+        remote: where packets are sent to, as the other side's SDP has it; port 0 before there was one.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Rtp(asyncio.DatagramProtocol):
         self.heard = asyncio.get_running_loop().time()
         self._transport: asyncio.DatagramTransport | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._remote: Address = ("", 0)
+        self.remote: Address = ("", 0)
         self._expected: bytes | None = None
         self._missing = 0
         self._matched = asyncio.Event()
@@ -39,10 +40,16 @@ class Rtp(asyncio.DatagramProtocol):
         stream._transport = transport
         return stream
 
-    def describe(self) -> bytes:
-        """The SDP of this side (RFC 4566): PCMA only, so that no side has reason to change the payload."""
+    @property
+    def local(self) -> Address:
+        """The own socket; only while it is open."""
         assert self._transport is not None
         address, port = self._transport.get_extra_info("sockname")
+        return address, port
+
+    def describe(self) -> bytes:
+        """The SDP of this side (RFC 4566): PCMA only, so that no side has reason to change the payload."""
+        address, port = self.local
         lines = ("v=0", f"o=- {port} 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0",
                  f"m=audio {port} RTP/AVP {PCMA}", f"a=rtpmap:{PCMA} PCMA/8000", "a=sendrecv")  # fmt: skip
         return ("\r\n".join(lines) + "\r\n").encode()
@@ -53,7 +60,7 @@ class Rtp(asyncio.DatagramProtocol):
         port = re.search(rb"^m=audio (\d+)", sdp, re.MULTILINE)
         if address is None or port is None:
             return
-        self._remote = (address[1].decode(), int(port[1]))
+        self.remote = (address[1].decode(), int(port[1]))
         if self._sending is None:
             self.heard = asyncio.get_running_loop().time()
             self._sending = asyncio.create_task(self._send(interval))
@@ -86,6 +93,6 @@ class Rtp(asyncio.DatagramProtocol):
         stamp = 0
         while True:
             header = struct.pack("!BBHII", 0x80, PCMA, number & 0xFFFF, stamp & 0xFFFFFFFF, source)
-            self._transport.sendto(header + self.payload, self._remote)
+            self._transport.sendto(header + self.payload, self.remote)
             number, stamp = number + 1, stamp + int(interval * 8000)
             await asyncio.sleep(interval)

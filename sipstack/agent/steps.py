@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from itertools import permutations
 
 from .agent import Agent
 from .call import Call
@@ -72,7 +73,7 @@ class Steps:
             self.phones.append(agent)
 
     async def call(self, caller: Agent, called: Agent, *, hangup_by_called: bool) -> None:
-        """One phone calls the other by number: it rings, both are heard, a re-INVITE, BYE."""
+        """One phone calls the other by number: it rings, both are heard through a relay, a re-INVITE, BYE."""
         for phone in self.phones:  # what a failed step has left must not be taken for this call
             while not phone.incoming.empty():
                 phone.incoming.get_nowait().refuse(486, "Busy Here")
@@ -92,10 +93,13 @@ class Steps:
         finally:
             dialling.cancel()
         assert call.media is not None and answered.media is not None
+        ends = {caller.account.user: call.media, called.account.user: answered.media}
+        _expect_relayed(ends)
         await self._hear(called.account.user, answered.media, caller.account.user, call.media.payload)
         await self._hear(caller.account.user, call.media, called.account.user, answered.media.payload)
         self.now("waiting for the answer to a re-INVITE")
         await call.reinvite()
+        _expect_relayed(ends)
         leaving, staying = (answered, call) if hangup_by_called else (call, answered)
         self.now("waiting for the answer to BYE")
         await leaving.hangup(_PATIENCE)
@@ -196,6 +200,20 @@ class Steps:
     def _raise_unheard(self, what: str, ear: Rtp) -> None:
         seen = f"{ear.received} RTP packets came, none with the right sound" if ear.received else "no RTP came"
         raise NoAnswerError(f"{what}: {seen}")
+
+
+def _expect_relayed(ends: dict[str, Rtp]) -> None:
+    """Neither phone of a call may be told where the other one really listens.
+
+    Both are on one host and hear each other on any way; phones behind different NATs do not.
+    """
+    told = [
+        f"{who} is told to send to {whom} itself, {ear.local[0]}:{ear.local[1]}"
+        for (who, mouth), (whom, ear) in permutations(ends.items(), 2)
+        if mouth.remote == ear.local
+    ]
+    if told:
+        raise SipError(f"media does not go through rtpengine: {' and '.join(told)}")
 
 
 def _expect(what: str, code: int, reason: str, wanted: int) -> None:

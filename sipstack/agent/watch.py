@@ -50,10 +50,15 @@ class Watch(asyncio.DatagramProtocol):
         }
 
 
-async def watch(proxy: Address, stop: asyncio.Event | None = None) -> dict[str, object]:
-    """Ask a proxy every 50 ms until the end is asked for (by `stop`, else as `stopped` has it); the result."""
+async def watch(proxy: Address, seconds: float | None = None, stop: asyncio.Event | None = None) -> dict[str, object]:
+    """Ask a proxy every 50 ms until the end is asked for (by `stop`, else as `stopped` has it); the result.
+
+    seconds: the end comes by itself then; None: it has to be asked for.
+    """
     loop = asyncio.get_running_loop()
     ending = stop or stopped()
+    if seconds is not None:
+        loop.call_later(seconds, ending.set)
     # Not connected: a port that is closed for a moment must not end the asking.
     transport, seen = await loop.create_datagram_endpoint(Watch, local_addr=("0.0.0.0", 0))
     me, call_id, due = f"127.0.0.1:{transport.get_extra_info('sockname')[1]}", token(), loop.time()

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paramiko import SSHException
 from psycopg import sql
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
 from sipstack.database import gateways, own_tables, roles, schema, subscribers
@@ -14,7 +12,7 @@ from sipstack.database.subscribers import Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.paths import ROOT
-from sipstack.privileges import privileges
+from sipstack.rollout.everywhere import on_proxies
 
 SQL = ROOT / "sql"
 
@@ -154,23 +152,12 @@ def on_every_proxy(host: Host, command: str) -> None:
     A proxy that cannot be reached is a warning: it will know when it starts again. One that can, and refuses, is an
     OperatorError.
     """
-    for proxy in host.state.inventory:
-        if "proxies" not in proxy.groups:
-            continue
-        # One that is not up yet reads everything when it starts.
-        unless_up = "[ -z \"$(docker ps -q --filter name='^vss-kamailio$' --filter health=healthy)\" ] || "
-        try:
-            if not proxy.connected:
-                proxy.connect(reason="to make it forget what changed", raise_exceptions=True)
-            done, output = proxy.run_shell_command(
-                f"{unless_up}docker exec vss-kamailio {command}", **privileges(proxy)
-            )
-        except (PyinfraError, OSError, SSHException) as error:
+    for name, answer in on_proxies(host, f"docker exec vss-kamailio {command}").items():
+        if answer.unreachable:
             by_hand = f"run `docker exec vss-kamailio {command}` there"
-            proxy.log_styled(f"{proxy.name} cannot be reached ({error}): {by_hand}", fg="yellow")
-            continue
-        if not done:
-            raise OperatorError(f"{proxy.name}: `{command}` failed, run it there: {output.output.strip()}")
+            host.log_styled(f"{name} does not answer ({answer.text}): {by_hand}", fg="yellow")
+        elif not answer.ok:
+            raise OperatorError(f"{name}: `{command}` failed, run it there: {answer.text}")
 
 
 # In the order in which they depend on each other.

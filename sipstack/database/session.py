@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from paramiko import SSHException
 from psycopg.rows import TupleRow
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
 from sipstack.errors import OperatorError
 from sipstack.node import Node
+from sipstack.reach import reach
 from sipstack.site import all_nodes
 from sipstack.tunnel import forward, transport_of
 
@@ -22,11 +21,7 @@ def database_host(host: Host) -> tuple[Host, Node]:
     """The host through which the database is reached for all, connected, and its Node. Raises OperatorError."""
     nodes = all_nodes(host.state.inventory)
     through = next(one for one in host.state.inventory if nodes[one.name].provisions_database)
-    if not through.connected:
-        try:
-            through.connect(reason="to reach the database", raise_exceptions=True)
-        except (PyinfraError, OSError, SSHException) as error:
-            raise OperatorError(f"{through.name}: cannot be reached, and the database is there: {error}") from None
+    reach(through, "for the database")
     return through, nodes[through.name]
 
 

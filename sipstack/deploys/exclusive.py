@@ -18,8 +18,9 @@ from pyinfra.context import host
 
 from sipstack.errors import OperatorError
 from sipstack.guard import this_run
-from sipstack.lock import ANSWER_SECONDS, DeployLock, Wire, command, holder, local_wire
+from sipstack.lock import ANSWER_SECONDS, LOCK, Wire, command, holder, local_wire
 from sipstack.privileges import privileges
+from sipstack.reach import reach
 from sipstack.rollout.report import REPORT
 from sipstack.site import all_nodes
 from sipstack.tunnel import transport_of
@@ -33,13 +34,12 @@ def exclusive() -> None:
 
     A run that changes nothing (--dry) takes none. Raises DeployError, in one line, when another deploy holds one.
     """
+    REPORT.begun = True
     if not this_run().changes:
         return
     with _first:
         if refusal := _refusal(host.inventory):
             raise DeployError(refusal)
-        # With --fail-percent a run goes on without them.
-        REPORT.unreached = sorted(one.name for one in host.state.failed_hosts)
 
 
 @cache
@@ -48,24 +48,24 @@ def _refusal(inventory: Inventory) -> str:
     active = set(inventory.get_active_hosts())
     # Runs with disjoint --limit meet at the anchor: what they change in the database is the same for all.
     anchors = {one for one in inventory if all_nodes(inventory)[one.name].provisions_database}
-    lock, who = DeployLock(), holder(this_run().inventory)
+    who = holder(this_run().inventory)
     try:
         for one in sorted(active | anchors, key=lambda one: one.name):
             if one in active or _reached(one):
-                lock.take(one.name, _wire(one, who))
+                LOCK.take(one.name, _wire(one, who))
     except OperatorError as error:
-        lock.release()
+        LOCK.release()
         return str(error)
-    host.state.add_callback_handler(_Confirm(lock))  # type: ignore[no-untyped-call]
+    host.state.add_callback_handler(_Confirm())  # type: ignore[no-untyped-call]
     _wait_for_input_side_by_side()
     return ""
 
 
 def _reached(anchor: Host) -> bool:
     try:
-        anchor.connect(reason="for the deploy lock", show_errors=False, raise_exceptions=True)
-    except (PyinfraError, OSError, SSHException) as error:
-        logger.warning(f"{anchor.name} cannot be reached ({error}): a deploy of other hosts may run beside this one")
+        reach(anchor, "for the deploy lock")
+    except OperatorError as error:
+        logger.warning(f"{error}: a deploy of other hosts may run beside this one")
         return False
     return True
 
@@ -91,12 +91,9 @@ def _wire(one: Host, who: str) -> Wire:
 class _Confirm(BaseStateCallback):
     """Stops a run that has lost its lock (cut off, asleep, stopped by hand) before its next operation."""
 
-    def __init__(self, lock: DeployLock) -> None:
-        self._lock = lock
-
     def operation_start(self, state: State, op_hash: str) -> None:  # type: ignore[override]
         try:
-            self._lock.confirm()
+            LOCK.confirm()
         except OperatorError as error:
             raise DeployError(str(error)) from None
 

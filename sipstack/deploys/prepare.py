@@ -1,4 +1,4 @@
-"""Prepare: engine, images, files. Touches nothing that serves calls."""
+"""Prepare: what is left over, engine, images, files. Touches nothing that serves calls."""
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -9,10 +9,17 @@ from sipstack.facts.system import MachineFact
 from sipstack.node import Node
 from sipstack.operations.images import base_image, image_built
 from sipstack.operations.release import edited, files_present
+from sipstack.operations.tidy import leftovers_removed
 from sipstack.services import Release
 
 # Without this mode apt-get takes a mirror that does not answer for a warning, and ends well with empty lists.
 FRESH_PACKAGE_LISTS = "apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q update"
+
+
+@deploy("Left over")
+def left_over() -> None:
+    """What a run that was killed has left on trial is removed; nothing of it serves."""
+    leftovers_removed(name="Nothing is left of a run that was killed")
 
 
 @deploy("Engine")

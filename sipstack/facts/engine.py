@@ -69,6 +69,20 @@ class Containers(FactBase[dict[str, Container]]):
         return found
 
 
+class ContainerNames(FactBase[set[str]]):
+    """Every container whose name is one of ours, running or not, whoever made it."""
+
+    def command(self) -> str:
+        return "docker ps -a --filter name=^vss- --format '{{.Names}}' 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> set[str]:
+        return set()
+
+    def process(self, output: list[str]) -> set[str]:
+        return {line.strip() for line in output if line.strip()}
+
+
 @dataclass(frozen=True)
 class FileState:
     """What stands in a file on the host. Its time (seconds since the epoch) is not part of what it is."""

@@ -25,6 +25,10 @@ class KeptRelease:
         """The folders that it reads."""
         return set(re.findall(rf"{HOME}/(config/[a-z]+/[0-9a-f]+)/", self.compose))
 
+    @property
+    def containers(self) -> set[str]:
+        return set(re.findall(r"^ +container_name: (\S+)$", self.compose, re.MULTILINE))
+
     def digest(self, service: str) -> str:
         """What its container of a service carries as label; empty if it has none."""
         found = re.search(r'vss\.digest: "(\w+)"', block(self.compose, service))

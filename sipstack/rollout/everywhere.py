@@ -2,10 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from paramiko import SSHException
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 
+from sipstack.errors import OperatorError
+from sipstack.reach import reach
 from sipstack.rollout.shell import COMMAND_SECONDS, Answer, run
 
 # One that is not up yet reads everything when it starts.
@@ -20,10 +20,9 @@ def on_proxies(host: Host, command: str, seconds: int = COMMAND_SECONDS) -> dict
 
     def ask(proxy: Host) -> Answer:
         try:
-            if not proxy.connected:
-                proxy.connect(reason="for what every proxy has to know", raise_exceptions=True)
-        except (PyinfraError, OSError, SSHException) as error:
-            return Answer(False, f"cannot be reached: {error}", unreachable=True)
+            reach(proxy, "for what every proxy has to know")
+        except OperatorError as error:
+            return Answer(False, str(error), unreachable=True)
         return run(proxy, f"{_UNLESS_UP} || {{ {command}; }}", seconds=seconds)
 
     proxies = [proxy for proxy in host.state.inventory if "proxies" in proxy.groups]

@@ -10,6 +10,7 @@ from pyinfra.api.host import Host
 from sipstack.database.session import as_owner, database_host
 from sipstack.images import all_images
 from sipstack.node import Node
+from sipstack.paths import HOME
 from sipstack.rollout.shell import run
 from sipstack.slots import probe_slots
 
@@ -17,8 +18,12 @@ ECHO = "9002"
 # The phones end within 15 s by themselves.
 PROOF_SECONDS = 25
 RECORD_SECONDS = 5.0
-# Nothing of the host but its network.
-DOCKER_RUN = "docker run --network host --read-only --cap-drop ALL --security-opt no-new-privileges"
+WATCH = "vss-watch"
+# Beside the time for draining: a switch, the way back, and waiting for bindings. Then it ends without being told.
+WATCH_SECONDS = 180
+_WATCH_LOG = f"{HOME}/watch.log"
+# Nothing of the host but its network, and nothing left when it has ended.
+DOCKER_RUN = "docker run --rm --network host --read-only --cap-drop ALL --security-opt no-new-privileges"
 
 
 def prove(host: Host, node: Node, port: int, schema: str) -> list[str]:
@@ -27,7 +32,7 @@ def prove(host: Host, node: Node, port: int, schema: str) -> list[str]:
     port: SIP port of the proxy to prove. schema: where it writes its records.
     """
     image = all_images(node.settings)["probe"].tag
-    answer = run(host, f"{DOCKER_RUN} --rm -i {image} selftest", stdin=_order(node, port), seconds=PROOF_SECONDS)
+    answer = run(host, f"{DOCKER_RUN} -i {image} selftest", stdin=_order(node, port), seconds=PROOF_SECONDS)
     *steps, last = answer.text.splitlines() or [""]
     faults = [line.removeprefix("FAIL").strip() for line in steps if line.startswith("FAIL")]
     if faults:
@@ -71,17 +76,27 @@ class Watch:
         self._host = host
         self._image = all_images(node.settings)["probe"].tag
         self._proxy = f"{node.address}:{node.settings.sip_port}"
+        self._seconds = node.settings.drain_seconds + WATCH_SECONDS
         self.silent_ms: int | None = None
 
     def __enter__(self) -> "Watch":
-        # One that a killed run has left is in the way.
-        run(self._host, "docker rm -f vss-watch")
-        run(self._host, f"{DOCKER_RUN} -d -i --name vss-watch {self._image} watch {shlex.quote(self._proxy)}")
+        # One that a killed run has left is in the way. What it says goes to a file, since the container goes with it.
+        watch = f"{self._image} watch --seconds {self._seconds} {shlex.quote(self._proxy)}"
+        run(
+            self._host,
+            f"docker rm -f {WATCH} >/dev/null 2>&1; "
+            f"setsid {DOCKER_RUN} --name {WATCH} {watch} >{_WATCH_LOG} 2>&1 </dev/null & "
+            + _until(f"[ -n \"$(docker ps -q --filter 'name=^{WATCH}$')\" ]"),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        run(self._host, "docker kill -s TERM vss-watch && timeout 5 docker wait vss-watch")
-        said = run(self._host, "docker logs vss-watch; docker rm -f vss-watch >/dev/null").text
-        for line in said.splitlines():
+        end = f"docker kill -s TERM {WATCH} >/dev/null 2>&1; " + _until(f"grep -q '^{{' {_WATCH_LOG}")
+        for line in run(self._host, f"{end}; cat {_WATCH_LOG}").text.splitlines():
             if line.startswith("{"):
                 self.silent_ms = json.loads(line)["longest_silence_ms"]
+
+
+def _until(condition: str) -> str:
+    """Shell that waits for a condition, five seconds at most."""
+    return f"for _ in $(seq 50); do {condition} && break; sleep 0.1; done"

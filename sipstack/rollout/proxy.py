@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyinfra.api.host import Host
 
 from sipstack.errors import OperatorError
+from sipstack.lock import LOCK, LockLostError
 from sipstack.node import Node
 from sipstack.rollout import scripts
 from sipstack.rollout.proof import Watch, prove
@@ -34,7 +35,8 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
 
     replace: its container is removed first, for Compose would not see what has changed. switch: False to prove what
     runs already, because the run that switched it was killed. Raises OperatorError when the proxy did not prove
-    itself: it is back at what it ran before, and the other proxies of this run are not touched.
+    itself: it is back at what it ran before, and the other proxies of this run are not touched. Raises LockLostError
+    when the deploy lock was lost on the way: then it is not switched.
     """
     if REPORT.halted:
         REPORT.untouched.append(host.name)
@@ -50,6 +52,10 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
             _switch(host, target.name, FIRST_WITHIN_S, replace)
         if faults := prove(host, node, node.settings.sip_port, "public"):
             raise OperatorError("it does not serve calls: " + "; ".join(faults))
+    except LockLostError as error:
+        # It may be in the hands of another run by now. What was drained opens by itself.
+        REPORT.stopped, row.outcome = host.name, f"NOT switched: {error}"
+        raise
     except OperatorError as error:
         REPORT.stopped = host.name
         row.outcome = f"FAILED: {error}\n    {_take_back(host, row)}"
@@ -77,6 +83,8 @@ def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> 
 
 
 def _switch(host: Host, name: str, seconds: int, replace: bool) -> None:
+    # All proxies are one operation, and pyinfra's confirmation before it may be many minutes old.
+    LOCK.confirm()
     switched = run(host, scripts.switch(name, seconds, replace), seconds=2 * seconds + 60)
     if not switched.ok:
         raise OperatorError(f"it does not start: {switched.text}")
@@ -86,6 +94,10 @@ def _take_back(host: Host, row: Row) -> str:
     """Return to what ran before; what came of it, in words."""
     if not row.before:
         return "there is no release before it to go back to"
+    try:
+        LOCK.confirm()
+    except LockLostError as error:
+        return f"NOT taken back to release {row.before}: {error}"
     # A release that failed is no way back for anybody.
     run(host, scripts.forget(row.after))
     if _in_force(host) == row.before:

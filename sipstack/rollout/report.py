@@ -1,12 +1,14 @@
 """What a rollout did, told at the end of the run, after all that pyinfra prints."""
 
-import atexit
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Row:
-    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked."""
+    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked.
+
+    bindings: before and after. calls: in progress before the switch, and those of them that still were after it.
+    """
 
     host: str
     before: str
@@ -24,7 +26,7 @@ class Row:
         if self.bindings:
             parts.append(f"bindings {self.bindings[0]} -> {self.bindings[1]}")
         if self.calls:
-            parts.append(f"calls carried over {self.calls[1]} of {self.calls[0]}")
+            parts.append(f"calls in progress {self.calls[0]}, {self.calls[1]} of them after the switch")
         if self.cut:
             parts.append(f"{self.cut} unanswered calls cut")
         return ", ".join([*parts, self.outcome])
@@ -34,14 +36,18 @@ class Row:
 class Report:
     """The rollout of this run.
 
-    stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts that the run goes on without.
+    begun: the run came to its deploy. stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts
+    that could not be connected to; lost: those whose connection broke; failed: all in which something went wrong.
     """
 
+    begun: bool = False
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     untouched: list[str] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     refusals: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
     @property
@@ -68,22 +74,34 @@ class Report:
             told.add(said)
         if self.untouched:
             lines.append(f"  not touched: {', '.join(self.untouched)}")
-        if self.unreached:
+        if failed := self._failed_without_a_word():
+            lines.append(f"  failed, see above: {', '.join(failed)}: run again when that is mended")
+        if self.lost:
+            lines.append(
+                f"  lost on the way: {', '.join(self.lost)} (no connection any more): run again when it is back"
+            )
+        if self.unreached and self.begun:
             lines.append(f"  not reached: {', '.join(self.unreached)}: run again when it is back")
+        elif self.unreached:
+            lines.append(
+                f"  not reached: {', '.join(self.unreached)}: run again when it is back, or go on without it:"
+                " --fail-percent 50"
+            )
         if not lines:
             return ""
-        head = "Rollout INCOMPLETE" if self.unreached else "Rollout"
-        if self.stopped:
+        head = "Rollout INCOMPLETE" if self.unreached or self.lost or failed else "Rollout"
+        if not self.begun and self.unreached:
+            head = "Rollout NOT BEGUN, nothing was changed"
+        elif self.stopped:
             head = f"Rollout STOPPED at {self.stopped}"
         elif self.refusals:
             head = "Rollout REFUSED, what serves was not touched"
         return "\n".join([f"--> {head}", *lines])
 
+    def _failed_without_a_word(self) -> list[str]:
+        told = {self.stopped, *self.refusals, *self.untouched, *self.lost, *self.unreached}
+        told |= {row.host for row in self.rows if row.outcome != "proved"}
+        return [host for host in self.failed if host not in told]
+
 
 REPORT = Report()
-
-
-@atexit.register
-def _tell() -> None:
-    if text := str(REPORT):
-        print(text, flush=True)

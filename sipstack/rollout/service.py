@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pyinfra.api.host import Host
 
 from sipstack.errors import OperatorError
+from sipstack.lock import LOCK
 from sipstack.node import GATEWAY_SET, Node
 from sipstack.rollout import scripts
 from sipstack.rollout.everywhere import on_proxies
@@ -42,13 +43,15 @@ class Change:
 def change(host: Host, node: Node, wanted: Change) -> None:
     """Start a service anew, and what ran before if it does not become healthy.
 
-    Raises OperatorError then, and for every host that comes after: the same would fail there.
+    Raises OperatorError then, and for every host that comes after: the same would fail there. Raises LockLostError, and
+    nothing is started, when the deploy lock was lost meanwhile.
     """
     if REPORT.halted:
         REPORT.untouched.append(host.name)
         raise OperatorError(f"{wanted.container} is not touched: the run stopped at {REPORT.halted}")
     faults = []
     with _left_alone(host, node, wanted) as cut:
+        LOCK.confirm()  # waiting for calls may have taken longer than the lease
         REPORT.service_changed(host.name, wanted.container, cut)
         up = scripts.service_up(wanted.service, wanted.compose, wanted.seconds, wanted.replace)
         started = run(host, up, seconds=wanted.seconds + 60)

@@ -28,7 +28,7 @@ def try_out(host: Host, node: Node, release: Release) -> None:
     try:
         # The trial has no peers; what concerns them is checked here, where nothing is opened.
         peers = f"-e PEER_PORT={node.settings.proxy_peer_port}" if node.peers else ""
-        checked = run(host, f"{compose} run --rm --no-deps -T {peers} kamailio-trial check")
+        checked = run(host, f"{compose} run --rm -T {peers} kamailio-trial check")
         if not checked.ok:
             raise _refused(host, release, "its configuration has errors", checked.text.splitlines()[-12:])
         _boot_and_call(host, node, release, compose)
@@ -45,7 +45,7 @@ def _boot_and_call(host: Host, node: Node, release: Release, compose: str) -> No
     try:
         # rtpengine tells the questions of several proxies apart by their number: one that it has never heard.
         number = 2_000_000_001 + secrets.randbelow(100_000_000)
-        up = f"{compose} up -d --no-deps --wait --wait-timeout {START_SECONDS} kamailio-trial"
+        up = f"{compose} up -d --wait --wait-timeout {START_SECONDS} kamailio-trial"
         started = run(host, f"TRIAL_SERVER_ID={number} {up}")
         if not started.ok:
             log = run(host, f"docker logs --tail 12 {CONTAINER}").text

@@ -54,7 +54,7 @@ WRONG = {
     "no re-INVITE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("INVITE")) exit;', "INVITE"),
     "silent": Fault(f"{ROUTES}/media.cfg", '" trust-address"', '" media-address=203.0.113.9"', "hear"),
     "past rtpengine": in_route("media", "MEDIA_OFFER", "return;", "9002"),
-    "slots past rtpengine": Fault(f"{ROUTES}/call.cfg", OFFER, OFFER.partition(";")[2], "relay"),
+    "slots past rtpengine": Fault(f"{ROUTES}/call.cfg", OFFER, OFFER.partition(";")[2], "through rtpengine"),
     "no CDR": Fault(PARAMETERS, '"cdr_enable", 1', '"cdr_enable", 0', "acc_cdrs"),
     "everybody": in_route("auth", "AUTHENTICATE", "return;", "password"),
     "forgets": Fault(f"{ROUTES}/register.cfg", 'save("location")', '1;\n\tsl_send_reply("200", "OK")', "binding"),

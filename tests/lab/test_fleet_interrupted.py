@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sipstack.operations.tidy import leftovers
 from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually
 from tests.lab.fleet_calls import agree, forget_bindings, talk
 from tests.lab.run import Run
@@ -61,6 +62,9 @@ def test_a_killed_run_is_finished_by_the_next(fleet: Fleet, moment: str) -> None
         eventually(lambda: all(fleet.serves(proxy) for proxy in PROXIES), 30)
         fleet.deploy(**wanted)
         fleet.deploy().assert_changed_nothing()
+    for proxy in PROXIES:
+        names = fleet.hosts[proxy].exec("docker", "ps", "-a", "--format", "{{.Names}}").stdout.split()
+        assert not leftovers(names), proxy
     with fleet.phone(6001, "sip2") as phone:
         phone.register(expires=10, check=True)
         assert phone.expires == wanted["register_min_seconds"]
@@ -86,7 +90,8 @@ def test_a_dead_host_stops_a_run_unless_the_operator_chose_otherwise(fleet: Flee
     try:
         stopped = fleet.start(**wanted)
         assert stopped.end() == 1, stopped.output
-        assert "sip3" in stopped.output
+        assert "--> Rollout NOT BEGUN" in stopped.report, stopped.output
+        assert "sip3" in stopped.output.splitlines()[-1]
         assert fleet.started_at("sip1", "sip2") == before
         others = fleet.start("--fail-percent", "50", **wanted)
         assert others.end() == 1, others.output

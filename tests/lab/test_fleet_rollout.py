@@ -13,7 +13,8 @@ from tests.lab.load import Load
 SILENT_S = 3.0
 ROW = re.compile(
     r"^  (?P<host>\S+): (?P<old>\w+) -> (?P<new>\w+), SIP silent (?P<silent>[\d.]+) s,"
-    r" bindings (?P<before>\d+) -> (?P<after>\d+), calls carried over (?P<carried>\d+) of (?P<calls>\d+), proved$",
+    r" bindings (?P<before>\d+) -> (?P<after>\d+), calls in progress (?P<calls>\d+),"
+    r" (?P<carried>\d+) of them after the switch, proved$",
     re.MULTILINE,
 )
 

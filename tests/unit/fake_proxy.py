@@ -1,6 +1,8 @@
-"""A scripted SIP proxy on loopback: registrar with digest, stateless, and wrong in the ways that a test asks for."""
+"""A scripted SIP proxy on loopback: registrar with digest, relay of media, wrong in the ways that a test asks for."""
 
 import asyncio
+import re
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Self
@@ -20,12 +22,18 @@ class FakeProxy(asyncio.DatagramProtocol):
         route: number called -> number whose phone gets the call.
         refuse: status line for everything, such as "503 Service Unavailable"; empty: it works.
         dead: answers nothing.
+        bypass: whether the SDP of a message is passed on as it is, so that media goes past the relay.
         seen: requests by method.
         changed: set at each request; to be awaited and cleared by the test.
     """
 
-    def __init__(self, route: Callable[[str], str] = lambda number: number) -> None:
-        self.route, self.refuse, self.dead = route, "", False
+    def __init__(
+        self,
+        route: Callable[[str], str] = lambda number: number,
+        bypass: Callable[[Message], bool] = lambda message: False,
+    ) -> None:
+        self.route, self.refuse, self.dead, self.bypass = route, "", False, bypass
+        self._relays: dict[Address, Relay] = {}
         self.seen: Counter[str] = Counter()
         self.changed = asyncio.Event()
         self.bindings: dict[str, str] = {}
@@ -39,6 +47,8 @@ class FakeProxy(asyncio.DatagramProtocol):
 
     async def __aexit__(self, *_: object) -> None:
         self._transport.close()
+        for relay in self._relays.values():
+            relay.close()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until what was seen makes this true."""
@@ -51,6 +61,7 @@ class FakeProxy(asyncio.DatagramProtocol):
         if message.code:
             vias = message.all("Via")[1:]  # the first is ours
             message.set("Via", *vias)
+            self._relay(message)
             self._send(message, (parameter(vias[0], "received"), int(parameter(vias[0], "rport"))))
             return
         self.seen[message.method] += 1
@@ -107,7 +118,17 @@ class FakeProxy(asyncio.DatagramProtocol):
         vias = request.all("Via")
         own = "SIP/2.0/UDP {}:{}".format(*self.address)
         request.set("Via", f"{own};branch={parameter(vias[0], 'branch')}x;rport", *vias)
+        self._relay(request)
         self._send(request, place_of(target))
+
+    def _relay(self, message: Message) -> None:
+        """Name a port of ours instead of the sender's own in the SDP, if there is one."""
+        listens = re.search(rb"^c=IN IP4 ([\d.]+)\r\n(?:.*\r\n)*?m=audio (\d+)", message.body, re.MULTILINE)
+        if listens is None or self.bypass(message):
+            return
+        target = (listens[1].decode(), int(listens[2]))
+        relay = self._relays.get(target) or self._relays.setdefault(target, Relay(target))
+        message.body = re.sub(rb"(?<=^m=audio )\d+", b"%d" % relay.port, message.body, flags=re.MULTILINE)
 
     def _answer(self, request: Message, status: str, *headers: tuple[str, str]) -> None:
         copied = [entry for entry in request.headers if entry[0] in ("Via", "From", "Call-ID", "CSeq")]
@@ -117,3 +138,21 @@ class FakeProxy(asyncio.DatagramProtocol):
 
     def _send(self, message: Message, to: Address) -> None:
         self._transport.sendto(message.encode(), to)
+
+
+class Relay:
+    """A port of loopback; what comes there goes on to `target`."""
+
+    def __init__(self, target: Address) -> None:
+        self._socket, self._target = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), target
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._socket, self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._socket.sendto(self._socket.recv(2048), self._target)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()

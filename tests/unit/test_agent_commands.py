@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sipstack.agent.message import Address
+from sipstack.agent.message import Address, Message
 from sipstack.agent.selftest import selftest
 from sipstack.agent.watch import watch
 from tests.unit.fake_proxy import DOMAIN, PASSWORD, FakeProxy
@@ -69,6 +70,31 @@ def test_selftest_says_who_is_not_heard(capsys: pytest.CaptureFixture[str], monk
     assert wanted in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("past", "told"),
+    [
+        (lambda message: not message.code, "slot_7000 is told to send to slot_6000 itself"),
+        (lambda message: bool(message.code), "slot_6000 is told to send to slot_7000 itself"),
+        (lambda message: message.cseq > 2, "slot_6000 is told to send to slot_7000 itself"),
+    ],
+    ids=["offer", "answer", "re-INVITE"],
+)
+def test_selftest_sees_media_that_goes_past_the_relay(
+    capsys: pytest.CaptureFixture[str], past: Callable[[Message], bool], told: str
+) -> None:
+    """Both phones are on one host and hear each other directly: hearing alone proves nothing."""
+
+    async def scenario() -> int:
+        async with FakeProxy(bypass=past) as proxy:
+            return await selftest(order(proxy.address))
+
+    assert asyncio.run(scenario()) == 1
+    output = capsys.readouterr().out
+    why = f"media does not go through rtpengine: {told}, 127.0.0.1:"
+    assert f"FAIL  6000 calls 7000, both hear each other: {why}" in output
+    assert "FAIL  7000 calls 6000, both hear each other: media does not go through rtpengine" in output
+
+
 class Pausing(FakeProxy):
     """Answers nothing for a second after the tenth request."""
 
@@ -83,7 +109,7 @@ def test_watch_measures_the_silence() -> None:
     async def scenario() -> dict[str, Any]:
         async with Pausing() as proxy:
             stop = asyncio.Event()
-            watching = asyncio.create_task(watch(proxy.address, stop))
+            watching = asyncio.create_task(watch(proxy.address, stop=stop))
             await proxy.until(lambda: proxy.seen["OPTIONS"] > 10 and not proxy.dead)
             at = proxy.seen["OPTIONS"]
             await proxy.until(lambda: proxy.seen["OPTIONS"] > at + 3)
@@ -93,6 +119,19 @@ def test_watch_measures_the_silence() -> None:
     seen = asyncio.run(scenario())
     assert 950 <= seen["longest_silence_ms"] <= 1500
     assert seen["sent"] - seen["answered"] >= 10
+
+
+def test_watch_that_nobody_ends_ends() -> None:
+    async def scenario() -> tuple[int | None, dict[str, Any]]:
+        async with FakeProxy() as proxy:
+            process = await command("watch", "--seconds", "0.5", "{}:{}".format(*proxy.address))
+            assert process.stdout
+            output = await process.stdout.read()
+            return await process.wait(), json.loads(output)
+
+    code, seen = asyncio.run(asyncio.wait_for(scenario(), 5))
+    assert code == 0
+    assert 5 <= seen["answered"] <= seen["sent"] <= 11
 
 
 def test_load_carries_calls_and_ends_with_standard_input() -> None:

@@ -3,7 +3,6 @@
 from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.images import Image
 from sipstack.operations.tidy import surplus
-from sipstack.rollout.report import Report, Row
 from sipstack.services import HostFile, Release, Service
 
 COMPOSE = """name: vss
@@ -69,30 +68,3 @@ def test_nothing_goes_while_there_are_few() -> None:
     found = on_host("aa", "bb", history="aa bb", in_force="bb")
     folders, images = surplus(found, {"vss/kamailio:aa", "vss/kamailio:bb"}, wanted("bb"), keep=2)
     assert (folders, images) == (set(), set())
-
-
-def test_a_run_without_changes_reports_nothing() -> None:
-    assert str(Report()) == ""
-
-
-def test_a_report_tells_what_happened_to_each_proxy() -> None:
-    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 3))])
-    assert str(report).splitlines() == [
-        "--> Rollout",
-        "  sip1: aa -> bb, SIP silent 0.7 s, bindings 40 -> 40, calls carried over 3 of 3, proved",
-    ]
-
-
-def test_a_rollout_that_stopped_says_where_and_what_was_left_alone() -> None:
-    report = Report(rows=[Row("sip1", "aa", "bb", outcome="FAILED: silence")], stopped="sip1", untouched=["sip2"])
-    said = str(report)
-    assert said.startswith("--> Rollout STOPPED at sip1")
-    assert said.endswith("not touched: sip2")
-
-
-def test_the_same_refusal_on_all_hosts_is_explained_once() -> None:
-    report = Report()
-    for name in ("sip1", "sip2"):
-        report.refused(name, "bb", "it does not start", ["because"])
-    assert str(report).count("because") == 1
-    assert str(report).count("it does not start") == 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sipstack.facts.engine import Container, FileState
+from sipstack.facts.releases import KeptRelease
 from sipstack.facts.system import Machine
 from sipstack.node import Member, Node
 from sipstack.operations.release import edited, reads_other, why_restart
@@ -105,6 +106,12 @@ def test_the_name_of_a_folder_does_not_let_a_weak_secret_be_guessed(
     assert len(folders) == 2
 
 
+def test_to_start_one_service_is_to_touch_that_one_only(releases: Releases) -> None:
+    """Compose would start what a service depends on anew, with the proxy that is taken back: the calls' media first."""
+    compose = releases().compose.content.decode()
+    assert not any(key in compose for key in ("depends_on", "links:", "volumes_from"))
+
+
 def test_what_runs_as_it_should_is_left_alone(releases: Releases) -> None:
     built = releases()
     assert why(built, built, "kamailio") == []
@@ -153,3 +160,12 @@ def test_secret_files_are_for_their_reader_only(releases: Releases) -> None:
         "admin_password": (0o400, 5432),
     }
     assert all(file.path.startswith(f"{HOME}/") for file in releases().files)
+
+
+def test_the_folders_that_a_release_reads_are_in_its_compose_file(releases: Releases) -> None:
+    """What is removed from a host is decided by that file alone."""
+    built = releases()
+    named = KeptRelease(built.name, built.compose.content.decode()).configurations
+    files = [file.path for service in built.services for file in service.files]
+    assert len(named) == len(built.services) == 4
+    assert all(any(path.startswith(f"{HOME}/{folder}/") for folder in named) for path in files)
