@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.faults import DEAF, LATE, UNFIT, WRONG, Fault
-from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually
+from tests.lab.fleet import HOSTS, PROXIES, TONES, Fleet, eventually
 from tests.lab.fleet_calls import forget_bindings, held_call, talk
 from tests.lab.run import Run
 
@@ -84,6 +84,19 @@ def test_an_asterisk_that_does_not_answer_is_taken_back(fleet: Fleet, tmp_path: 
     assert "it is back at what ran before" in run.output
     uri = f"sip:{fleet.address['pbx1']}:5080"
     eventually(lambda: all(fleet.destinations(proxy).get(uri) == "AP" for proxy in PROXIES), 30, uri)
+
+
+@pytest.mark.slow
+def test_what_is_broken_already_is_no_fault_of_a_release(fleet: Fleet) -> None:
+    """Both Asterisks are away, so every trial fails on a call outside: the release that brings them back must pass."""
+    for host in ("pbx1", "pbx2"):
+        fleet.hosts[host].exec("docker", "stop", "vss-asterisk")
+    run = fleet.deploy(register_min_seconds=63)
+    assert "the running proxy fails on this too" in run.output
+    with fleet.phones((6001, "sip1")) as (anna,):
+        call = anna.call("9002")
+        call.wait_hears(TONES[0])
+        call.hangup()
 
 
 def test_afterwards_there_is_nothing_to_do(fleet: Fleet) -> None:
