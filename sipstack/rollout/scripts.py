@@ -92,13 +92,21 @@ def _asking(script: str) -> str:
     return f"bash -c {shlex.quote(_ASK + script)}"
 
 
-# How many calls a service has.
+# How many calls rtpengine has, as it says itself (ng protocol; the answer is a bencoded list of Call-IDs).
+_RTPENGINE_CALLS = """
+listen=$(sed -n "s/^listen-ng *= *//p" /etc/rtpengine/vss/rtpengine.conf)
+exec 3<>"/dev/udp/${listen%:*}/${listen##*:}"
+printf "calls d7:command4:list5:limiti1000ee" >&3
+list=$(timeout 3 dd bs=65536 count=1 status=none <&3 | tr -d "\\0")
+list=${list#*callsl} n=0
+while [[ $list =~ ^([0-9]+): ]]; do
+    list=${list:$((${#BASH_REMATCH[0]} + BASH_REMATCH[1]))} n=$((n + 1))
+done
+echo $n
+"""
 CALLS_OF = {
     "asterisk": "docker exec vss-asterisk asterisk -rx 'core show calls' | awk '/active call/ { print $1 }'",
-    # A call has four ports at least; they are closed with it.
-    "rtpengine": "docker exec vss-rtpengine bash -c 'c=/etc/rtpengine/vss/rtpengine.conf; "
-    'port() { sed -n "s/^port-$1 *= *//p" $c; }; '
-    'echo $(($(ss -Huln "sport >= :$(port min) and sport <= :$(port max)" | wc -l) / 4))\'',
+    "rtpengine": f"docker exec vss-rtpengine bash -c {shlex.quote(_RTPENGINE_CALLS)}",
 }
 
 

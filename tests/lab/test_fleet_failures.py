@@ -108,7 +108,7 @@ def cut_off(fleet: Fleet, proxy: str) -> Iterator[None]:
         # Lost, not refused: as when a switch between them fails, nobody is told.
         addresses = ", ".join(fleet.address[name] for name in away)
         rule = f"type filter hook input priority -10; ip saddr {{ {addresses} }} drop;"
-        fleet.hosts[host].exec("nft", "-f", "-", stdin=f"table inet cut {{ chain input {{ {rule} }} }}")
+        fleet.hosts[host].exec("nft", "-f", "-", stdin=f"table inet cut {{ chain input {{ {rule} }}; }}")
     try:
         yield
     finally:
