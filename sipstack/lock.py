@@ -81,9 +81,10 @@ def local_wire(argv: Sequence[str]) -> Wire:
 
 
 class DeployLock:
-    """The locks of all hosts of a run. Works in threads and in gevent's greenlets."""
+    """The locks of all hosts of a run. Works in threads and in gevent's greenlets. who: see `holder`."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str) -> None:
+        self._who = who
         self._held: dict[str, _Line] = {}
         self._released = Event()
 
@@ -98,6 +99,8 @@ class DeployLock:
             if len(self._held) == 1:
                 Thread(target=self._beat, daemon=True).start()
             return
+        if verdict == "held" and said.startswith(f"{self._who} since "):
+            raise OperatorError(f"{name}: this machine is in the inventory under another name too: list it once")
         if verdict == "held":
             raise OperatorError(f"{name}: another deploy runs: {said or 'just started'}: wait for its end")
         if verdict == "refused":

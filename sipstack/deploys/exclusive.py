@@ -48,7 +48,8 @@ def _refusal(inventory: Inventory) -> str:
     active = set(inventory.get_active_hosts())
     # Runs with disjoint --limit meet at the anchor: what they change in the database is the same for all.
     anchors = {one for one in inventory if all_nodes(inventory)[one.name].provisions_database}
-    lock, who = DeployLock(), holder(this_run().inventory)
+    who = holder(this_run().inventory)
+    lock = DeployLock(who)
     try:
         for one in sorted(active | anchors, key=lambda one: one.name):
             if one in active or _reached(one):

@@ -275,11 +275,12 @@ def test_the_machine_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """@local takes the same way, without SSH. Needs root, as a deploy of the machine itself does."""
     monkeypatch.setattr(lock, "LOCK_FILE", str(tmp_path / "lock"))
     monkeypatch.setattr(lock, "_SCRIPT", lock._SCRIPT.replace("/run/vss-deploy.lock", str(tmp_path / "lock")))
-    first, second = lock.DeployLock(), lock.DeployLock()
-    first.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("a.py"))]))
+    ours, theirs = lock.holder("a.py"), lock.holder("b.py")
+    first, second = lock.DeployLock(ours), lock.DeployLock(theirs)
+    first.take("@local", lock.local_wire(["sh", "-c", lock.command(ours)]))
     with pytest.raises(OperatorError, match=rf"@local: another deploy runs: {HELD}"):
-        second.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("b.py"))]))
+        second.take("@local", lock.local_wire(["sh", "-c", lock.command(theirs)]))
     first.release()
     second.release()
-    second.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("b.py"))]))
+    second.take("@local", lock.local_wire(["sh", "-c", lock.command(theirs)]))
     second.release()
