@@ -12,15 +12,17 @@ from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.facts.system import MachineFact
 from sipstack.inventory import Entry, load
 from sipstack.node import Node
+from sipstack.oci import in_proxy
 from sipstack.operations.release import why_restart
 from sipstack.services import Release, release
 from sipstack.ssh import Connections
 
 # What the proxy itself says; nothing is printed where there is none.
-_PROXY = (
-    "docker exec vss-kamailio sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active;"
-    " kamcmd dispatcher.list; kamcmd cfg.get config refuse_until; date +now:%s' 2>/dev/null || true"
+_ASKED = (
+    "sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active; kamcmd dispatcher.list;"
+    " kamcmd cfg.get config refuse_until; date +now:%s'"
 )
+_PROXY = f"{in_proxy(_ASKED)} 2>/dev/null || true"
 # The rest is told by `pyinfra … --dry`.
 SHOWN_REASONS = 2
 HEADERS = ("HOST", "RELEASE", "HEALTH", "BINDINGS", "CALLS", "GATEWAYS", "DRIFT")

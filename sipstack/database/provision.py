@@ -13,6 +13,7 @@ from sipstack.database.session import as_admin, as_owner, as_proxy
 from sipstack.database.subscribers import Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
+from sipstack.oci import in_proxy
 from sipstack.paths import ROOT
 from sipstack.privileges import privileges
 
@@ -162,9 +163,7 @@ def on_every_proxy(host: Host, command: str) -> None:
         try:
             if not proxy.connected:
                 proxy.connect(reason="to make it forget what changed", raise_exceptions=True)
-            done, output = proxy.run_shell_command(
-                f"{unless_up}docker exec vss-kamailio {command}", **privileges(proxy)
-            )
+            done, output = proxy.run_shell_command(f"{unless_up}{in_proxy(command)}", **privileges(proxy))
         except (PyinfraError, OSError, SSHException) as error:
             by_hand = f"run `docker exec vss-kamailio {command}` there"
             proxy.log_styled(f"{proxy.name} cannot be reached ({error}): {by_hand}", fg="yellow")

@@ -2,6 +2,7 @@
 
 import shlex
 
+from sipstack.oci import in_proxy
 from sipstack.paths import COMPOSE_FILE, HOME
 
 # The compose file that is in force has a well-known name.
@@ -12,10 +13,10 @@ PROVED_FILE = f"{HOME}/proved"
 HISTORY = f"cat {HISTORY_FILE} 2>/dev/null || true"
 # The release in force, if its proxy runs.
 SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink {LINK} | cut -d/ -f2"
-_KAMCMD = "docker exec vss-kamailio kamcmd"
+_BINDINGS, _CALLS = in_proxy("kamcmd stats.fetch usrloc.location_contacts"), in_proxy("kamcmd dlg.stats_active")
 COUNT = (
-    f"echo bindings $({_KAMCMD} stats.fetch usrloc.location_contacts | sed -n 's/.*location_contacts: *//p');"
-    f"echo calls $({_KAMCMD} dlg.stats_active | sed -n 's/.*ongoing: *//p')"
+    f"echo bindings $({_BINDINGS} | sed -n 's/.*location_contacts: *//p');"
+    f"echo calls $({_CALLS} | sed -n 's/.*ongoing: *//p')"
 )
 # How long a call that comes in during the last moments is left to its phone, which repeats it. Seconds; longer than a
 # switch, shorter than what a phone waits for (RFC 3261 section 17.1.1.2, timer B).
@@ -25,7 +26,7 @@ QUIET_SECONDS = 2
 
 _DRAIN = """
 set -u
-k() {{ {kamcmd} "$@"; }}
+k() {kamcmd}
 for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
 unanswered() {{ k dlg.stats_active | awk '$1 ~ /starting|connecting|answering/ {{ n += $2 }} END {{ print n + 0 }}'; }}
 quiet_within() {{
@@ -74,7 +75,7 @@ def into_force(name: str) -> str:
 
 def drain(patience: int) -> str:
     """Let no new call begin and wait until none is unanswered, `patience` seconds at most; prints how many are."""
-    script = _DRAIN.format(kamcmd=_KAMCMD, hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
+    script = _DRAIN.format(kamcmd=in_proxy('kamcmd "$@"'), hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience)
     return f"bash -c {shlex.quote(script)}"
 
 
