@@ -91,8 +91,10 @@ class DeployLock:
         self._held: dict[str, _Line] = {}
         self._released = Event()
 
-    def take(self, name: str, wire: Wire) -> None:
+    def take(self, name: str, wire: Wire, who: str) -> None:
         """Take the lock of a host, without waiting. wire: leads to `command` there, and is closed by `release`.
+
+        who: what `command` was given.
 
         Raises OperatorError: somebody else holds it, or it cannot be taken at all.
         """
@@ -102,6 +104,8 @@ class DeployLock:
             if len(self._held) == 1:
                 Thread(target=self._beat, daemon=True).start()
             return
+        if verdict == "held" and said.startswith(f"{who} since "):
+            raise OperatorError(f"{name}: this machine is in the inventory under another name too: list it once")
         if verdict == "held":
             raise OperatorError(f"{name}: another deploy runs: {said or 'just started'}: wait for its end")
         if verdict == "refused":

@@ -105,7 +105,7 @@ class Settings(BaseModel):
     base_image_archive: str = Field(description="tar of that image, for base_image_source = archive")
     packages_as_of: str = Field(description="a new date rebuilds the images with today's packages")
     releases_kept: int = Field(ge=2, le=50, description="releases kept on a host, to go back to")
-    disk_free_gb: int = Field(ge=1, le=1000, description="a host with less free disk is refused, GB")
+    disk_free_gb: int = Field(ge=1, le=1_000_000, description="a host with less free disk is refused, GB")
     log_mb: int = Field(ge=1, le=10000, description="size at which a log file is rotated, MB")
     log_files: int = Field(ge=1, le=100, description="log files kept")
     container_memory: str = Field(pattern=MEMORY, description="memory limit a container; empty: none")

@@ -12,17 +12,18 @@ from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.facts.system import MachineFact
 from sipstack.inventory import Entry, load
 from sipstack.node import Node
+from sipstack.oci import in_proxy
 from sipstack.operations.release import why_restart
 from sipstack.operations.tidy import leftovers
 from sipstack.services import Release, release
 from sipstack.ssh import Connections
 
 # What the proxy itself says; nothing is printed where there is none.
-_PROXY = (
-    "docker exec vss-kamailio sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active;"
-    " kamcmd dispatcher.list; for key in pause hold refuse; do echo ${key}_until:$(kamcmd cfg.get config ${key}_until);"
-    " done; date +now:%s' 2>/dev/null || true"
+_ASKED = (
+    "sh -c 'kamcmd stats.fetch usrloc.location_contacts; kamcmd dlg.stats_active; kamcmd dispatcher.list;"
+    " for key in pause hold refuse; do echo ${key}_until:$(kamcmd cfg.get config ${key}_until); done; date +now:%s'"
 )
+_PROXY = f"{in_proxy(_ASKED)} 2>/dev/null || true"
 # What a proxy does while it is being changed (files/kamailio/etc/routes/drain.cfg), the strictest first.
 _CLOSED = {"pause": "nothing is heard", "hold": "new calls wait", "refuse": "new calls are refused"}
 # The rest is told by `pyinfra … --dry`.

@@ -11,6 +11,7 @@ from sipstack.database.session import as_admin, as_owner, as_proxy
 from sipstack.database.subscribers import Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
+from sipstack.oci import in_proxy
 from sipstack.paths import ROOT
 from sipstack.rollout.everywhere import on_proxies
 
@@ -152,7 +153,7 @@ def on_every_proxy(host: Host, command: str) -> None:
     A proxy that cannot be reached is a warning: it will know when it starts again. One that can, and refuses, is an
     OperatorError.
     """
-    for name, answer in on_proxies(host, f"docker exec vss-kamailio {command}").items():
+    for name, answer in on_proxies(host, in_proxy(command)).items():
         if answer.unreachable:
             by_hand = f"run `docker exec vss-kamailio {command}` there"
             host.log_styled(f"{name} does not answer ({answer.text}): {by_hand}", fg="yellow")

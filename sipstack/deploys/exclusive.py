@@ -52,7 +52,7 @@ def _refusal(inventory: Inventory) -> str:
     try:
         for one in sorted(active | anchors, key=lambda one: one.name):
             if one in active or _reached(one):
-                LOCK.take(one.name, _wire(one, who))
+                LOCK.take(one.name, _wire(one, who), who)
     except OperatorError as error:
         LOCK.release()
         return str(error)

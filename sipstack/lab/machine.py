@@ -5,10 +5,12 @@ import time
 from dataclasses import dataclass
 
 from sipstack.errors import OperatorError
-from sipstack.lab.shell import run
+from sipstack.lab.shell import failure, run
 from sipstack.lab.state import LabState
+from sipstack.oci import never_began
 
 BOOT_SECONDS = 60
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,21 @@ class LabHost:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the host, past SSH.
 
-        timeout is in seconds. With check, OperatorError if the command fails or takes longer.
+        timeout is in seconds. With check, OperatorError if the command fails or takes longer. One that never began,
+        on the host or in a container there, is tried again; a script, parts of which may have been done, is not.
         """
         interactive = ["--interactive"] if stdin is not None else []
-        return run(["docker", "exec", *interactive, self.container, *argv], stdin=stdin, check=check, timeout=timeout)
+        command = ["docker", "exec", *interactive, self.container, *argv]
+        done = run(command, stdin=stdin, check=False, timeout=timeout)
+        whole = argv[:2] == ("docker", "exec") or not any("docker" in word for word in argv)
+        for _ in range(TRIES - 1):
+            if done.returncode != 126 or not whole or not never_began(done.stdout + done.stderr):
+                break
+            time.sleep(0.5)
+            done = run(command, stdin=stdin, check=False, timeout=timeout)
+        if check and done.returncode != 0:
+            raise OperatorError(failure(command, done))
+        return done
 
     def kill(self) -> None:
         """Cut the power: every process ends at once, the disks keep what was written."""

@@ -2,6 +2,7 @@
 
 import shlex
 
+from sipstack.oci import in_proxy
 from sipstack.paths import COMPOSE_FILE, HOME
 
 # The compose file that is in force has a well-known name.
@@ -12,9 +13,10 @@ PROVED_FILE = f"{HOME}/proved"
 HISTORY = f"cat {HISTORY_FILE} 2>/dev/null || true"
 # The release in force, if its proxy runs.
 SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink {LINK} | cut -d/ -f2"
-_KAMCMD = "docker exec vss-kamailio kamcmd"
-_BINDINGS = f"echo bindings $({_KAMCMD} stats.fetch usrloc.location_contacts | sed -n 's/.*location_contacts: *//p')"
-_CALLS = f"{_KAMCMD} dlg.briefing | sed -n 's/^[ \\t]*call-id: //p' | sort -u"
+_BINDINGS = (
+    f"echo bindings $({in_proxy('kamcmd stats.fetch usrloc.location_contacts')} | sed -n 's/.*location_contacts: *//p')"
+)
+_CALLS = f"{in_proxy('kamcmd dlg.briefing')} | sed -n 's/^[ \\t]*call-id: //p' | sort -u"
 # The calls in progress before a switch, and how many of these are still in progress after it.
 _CALLS_BEFORE = "/run/vss-calls"
 COUNT_BEFORE = f"{_BINDINGS}; {_CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
@@ -27,7 +29,7 @@ QUIET_SECONDS = 2
 
 # What the scripts below ask of a proxy.
 _ASK = f"""
-k() {{ {_KAMCMD} "$@"; }}
+k() {in_proxy('kamcmd "$@"')}
 for_seconds() {{ k cfg.set_now_int config "$1" $(($(date +%s) + $2)) >/dev/null; }}
 unanswered() {{ k dlg.stats_active | awk '$1 ~ /starting|connecting|answering/ {{ n += $2 }} END {{ print n + 0 }}'; }}
 under_way() {{ k tm.stats | awk '/current:/ {{ n += $2 }} /waiting:/ {{ n -= $2 }} END {{ print n + 0 }}'; }}
@@ -121,7 +123,7 @@ def wait_for_calls(count: str, patience: int) -> str:
 def for_a_while(command: str, undo: str, seconds: int) -> str:
     """A kamcmd that is undone by itself: a deploy that dies leaves nothing closed."""
     later = f"sleep {seconds}; kamcmd {undo}"
-    return f"{_KAMCMD} {command} && docker exec -d vss-kamailio sh -c {shlex.quote(later)}"
+    return f"{in_proxy(f'kamcmd {command}')} && docker exec -d vss-kamailio sh -c {shlex.quote(later)}"
 
 
 def service_up(service: str, compose: str, seconds: int, replace: bool) -> str:
@@ -144,7 +146,7 @@ def service_back(service: str, compose: str, seconds: int) -> str:
 
 def answers_within(uri: str, seconds: int) -> str:
     """Wait until a proxy takes a gateway for alive; fails if it does not. One that it does not use yet is let pass."""
-    entry = f"{_KAMCMD} dispatcher.list | grep -A 1 -F 'URI: {uri}'"
+    entry = f"{in_proxy('kamcmd dispatcher.list')} | grep -A 1 -F 'URI: {uri}'"
     dead = f"state=$({entry}) && ! echo $state | grep -q 'FLAGS: A'"
     return f"end=$(($(date +%s) + {seconds})); while {dead}; do [ $(date +%s) -lt $end ] || exit 1; sleep 0.5; done"
 

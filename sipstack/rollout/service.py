@@ -13,6 +13,7 @@ from pyinfra.api.host import Host
 from sipstack.errors import OperatorError
 from sipstack.lock import LOCK
 from sipstack.node import GATEWAY_SET, Node
+from sipstack.oci import in_proxy
 from sipstack.rollout import scripts
 from sipstack.rollout.everywhere import on_proxies
 from sipstack.rollout.report import REPORT
@@ -106,7 +107,7 @@ def _rested(host: Host, node: Node, service: str, rest: str, wake: str, there_ar
         return
     on_proxies(host, scripts.for_a_while(rest, wake, patience + 60))
     yield _number(run(host, scripts.wait_for_calls(count, patience), seconds=patience + 30).text)
-    on_proxies(host, f"docker exec vss-kamailio kamcmd {wake}")
+    on_proxies(host, in_proxy(f"kamcmd {wake}"))
 
 
 def _number(text: str) -> int:

@@ -46,12 +46,11 @@ HELD = r"\w+@\S+ \(pid \d+\) with \S+\.py since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d U
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    kept = os.environ.get("SIPSTACK_TEST_LAB")
-    lab = Lab(kept or "lock")
+    # Not the lab of the one host, also where that is kept: three would be deployed there from then on.
+    lab = Lab(f"{os.environ.get('SIPSTACK_TEST_LAB', 'test')}3")
     lab.up(["sip1", "sip2", "sip3"])
     yield lab
-    if not kept:
-        lab.down()
+    lab.down()
 
 
 @dataclass
@@ -275,11 +274,12 @@ def test_the_machine_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """@local takes the same way, without SSH. Needs root, as a deploy of the machine itself does."""
     monkeypatch.setattr(lock, "LOCK_FILE", str(tmp_path / "lock"))
     monkeypatch.setattr(lock, "_SCRIPT", lock._SCRIPT.replace("/run/vss-deploy.lock", str(tmp_path / "lock")))
+    ours, theirs = lock.holder("a.py"), lock.holder("b.py")
     first, second = lock.DeployLock(), lock.DeployLock()
-    first.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("a.py"))]))
+    first.take("@local", lock.local_wire(["sh", "-c", lock.command(ours)]), ours)
     with pytest.raises(OperatorError, match=rf"@local: another deploy runs: {HELD}"):
-        second.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("b.py"))]))
+        second.take("@local", lock.local_wire(["sh", "-c", lock.command(theirs)]), theirs)
     first.release()
     second.release()
-    second.take("@local", lock.local_wire(["sh", "-c", lock.command(lock.holder("b.py"))]))
+    second.take("@local", lock.local_wire(["sh", "-c", lock.command(theirs)]), theirs)
     second.release()

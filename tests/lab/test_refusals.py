@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,9 @@ def untouched(fresh: LabHost) -> Iterator[None]:
     assert fresh.exec("sh", "-c", look).stdout == ""
 
 
+# More than any machine has that this runs on.
+NO_ROOM = "disk_free_gb=1000000"
+
 pytestmark = pytest.mark.usefixtures("untouched")
 
 
@@ -69,7 +73,7 @@ pytestmark = pytest.mark.usefixtures("untouched")
         ('call_outside_pattern="^\\"$"', "without quotes, spaces and backslashes"),
         ("postgres_host=192.0.2.7", "postgres_host is 192.0.2.7 and group databases has fresh1: keep one of the two"),
         ("slots_csv=no/such.csv", "no/such.csv: cannot read the slots"),
-        ("disk_free_gb=1000", "1000 are needed: make room, or lower disk_free_gb"),
+        (NO_ROOM, "1000000 are needed: make room, or lower disk_free_gb"),
     ],
 )
 def test_bad_settings(inventory: Path, data: str, message: str) -> None:
@@ -121,9 +125,9 @@ def another_system(fresh: LabHost) -> Iterator[None]:
 def test_everything_that_is_wrong_with_a_host_is_said_at_once(
     inventory: Path, port_5060_taken: None, another_system: None
 ) -> None:
-    line = refused(inventory, "--data", "disk_free_gb=1000")
+    line = refused(inventory, "--data", NO_ROOM)
     assert "fresh1: debian 12 is not supported: use Debian 13, or any system that has Docker with the compose" in line
-    assert "GB of disk are free, 1000 are needed" in line
+    assert "GB of disk are free, 1000000 are needed" in line
     assert "port 5060/tcp is taken by systemd-socket-" in line and "stop it, or set sip_port" in line
 
 
@@ -142,25 +146,33 @@ def test_a_user_without_root(lab: Lab, fresh: LabHost, tmp_path: Path) -> None:
     assert "[fresh1] " in done.stderr and "sudo" in done.stderr
 
 
+def pair(lab: Lab, fresh: LabHost, path: Path, second: tuple[str, dict[str, Any]]) -> Path:
+    """An inventory of the fresh host, in all groups, and a second one beside it."""
+    path.write_text("".join(f"{group} = {[entry(lab, fresh)]!r}\n" for group in GROUPS) + f"media.append({second!r})\n")
+    return path
+
+
 def test_a_host_that_cannot_be_reached_stops_the_others(lab: Lab, fresh: LabHost, tmp_path: Path) -> None:
     away = entry(lab, fresh, ssh_hostname="127.0.0.1", ssh_port=9, address="192.0.2.77")[1]
-    path = tmp_path / "pair.py"
-    path.write_text(
-        "".join(f"{group} = {[entry(lab, fresh)]!r}\n" for group in GROUPS) + f"media.append(('gone1', {away!r}))\n"
-    )
-    done = pyinfra(path, "deploy.py", "-y")
+    done = pyinfra(pair(lab, fresh, tmp_path / "pair.py", ("gone1", away)), "deploy.py", "-y")
     last_line(done)
     assert "[gone1]" in done.stdout + done.stderr
 
 
 def test_each_host_that_is_refused_has_a_line(lab: Lab, fresh: LabHost, tmp_path: Path) -> None:
-    path = tmp_path / "pair.py"
-    twin = ("fresh2", {**entry(lab, fresh)[1], "address": "192.0.2.77"})
-    path.write_text("".join(f"{group} = {[entry(lab, fresh)]!r}\n" for group in GROUPS) + f"media.append({twin!r})\n")
-    done = pyinfra(path, "deploy.py", "-y", "--data", "disk_free_gb=1000")
+    second = next(host for host in lab.up(["fresh2"]) if host.name == "fresh2")
+    path = pair(lab, fresh, tmp_path / "pair.py", entry(lab, second))
+    done = pyinfra(path, "deploy.py", "-y", "--data", NO_ROOM)
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if "GB of disk are free" in line]
+    assert len(said) == 2, done.stderr
     assert "fresh1: " in said[0] and "fresh2: " in said[1]
+
+
+def test_a_machine_under_two_names(lab: Lab, fresh: LabHost, tmp_path: Path) -> None:
+    twin = ("twin", {**entry(lab, fresh)[1], "address": "192.0.2.77"})
+    line = refused(pair(lab, fresh, tmp_path / "pair.py", twin))
+    assert "twin: this machine is in the inventory under another name too: list it once" in line
 
 
 @pytest.mark.parametrize("operation", [("deploy.py", "-y"), ("exec", "--", "true"), ("fact", "server.Hostname")])

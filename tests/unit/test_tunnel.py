@@ -1,9 +1,10 @@
-"""A port of a host is reached through SSH: a real sshd on loopback, plain threads and a real pyinfra run."""
+"""A port of a host is reached through SSH: a real sshd on loopback, plain threads and a real pyinfra run.
 
-import getpass
+The sshd is that of a lab host's image, on this machine's network: nothing is installed that would listen afterwards.
+"""
+
 import hashlib
 import os
-import shutil
 import socket
 import socketserver
 import subprocess
@@ -18,27 +19,25 @@ import paramiko
 import pytest
 
 from sipstack.errors import OperatorError
+from sipstack.lab.engine import ensure_engine
+from sipstack.lab.image import ensure_host_image
+from sipstack.lab.shell import ensure_command
 from sipstack.tunnel import forward, transport_of
 from tests.unit.postgres import throwaway_postgres
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 TEN_MB = 10_000_000
 RUN_LIMIT_S = 90
-
-needs_sshd = pytest.mark.skipif(SSHD is None, reason="needs sshd: install the package openssh-server (it need not run)")
 
 
 @contextmanager
 def sshd(folder: Path, *options: str) -> Iterator[tuple[int, Path]]:
-    """An sshd of our own; gives its port and the key that may log in."""
-    assert SSHD is not None
+    """An sshd of our own; gives its port and the key with which root may log in."""
+    ensure_command("ssh-keygen", "openssh-client")
+    ensure_engine()
+    image = ensure_host_image()
     folder.mkdir(mode=0o700)
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-    # Where sshd locks its child up; the package's service makes it.
-    made = os.getuid() == 0 and not Path("/run/sshd").exists()
-    if made:
-        Path("/run/sshd").mkdir(mode=0o755)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +56,10 @@ def sshd(folder: Path, *options: str) -> Iterator[tuple[int, Path]]:
             ]
         )
     )
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
+    # Where sshd locks its child up; the package's service makes it.
+    start = f"mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -f {config}"
+    container = ["docker", "run", "--rm", "--network", "host", "-v", f"{folder}:{folder}:ro", "--entrypoint", "sh"]
+    server = subprocess.Popen([*container, image, "-c", start], stderr=subprocess.PIPE, text=True)
     try:
         assert server.stderr is not None
         for line in server.stderr:
@@ -70,15 +72,13 @@ def sshd(folder: Path, *options: str) -> Iterator[tuple[int, Path]]:
     finally:
         server.terminate()
         server.wait()
-        if made:
-            Path("/run/sshd").rmdir()
 
 
 @contextmanager
 def logged_in(port: int, key: Path) -> Iterator[paramiko.Transport]:
     with paramiko.SSHClient() as client:
         client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        client.connect("127.0.0.1", port, getpass.getuser(), key_filename=str(key), look_for_keys=False)
+        client.connect("127.0.0.1", port, "root", key_filename=str(key), look_for_keys=False)
         transport = client.get_transport()
         assert transport is not None
         yield transport
@@ -144,7 +144,6 @@ def echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
-@needs_sshd
 def test_bytes_arrive_whole_and_the_end_of_each_direction_by_itself(transport: paramiko.Transport) -> None:
     content = os.urandom(TEN_MB)
     with through(transport, digest_of_all) as connection:
@@ -152,14 +151,12 @@ def test_bytes_arrive_whole_and_the_end_of_each_direction_by_itself(transport: p
         assert read_all(connection).decode() == hashlib.sha256(content).hexdigest()
 
 
-@needs_sshd
 def test_the_far_end_may_talk_much_and_hang_up_first(transport: paramiko.Transport) -> None:
     content = os.urandom(TEN_MB)
     with through(transport, lambda connection: connection.sendall(content)) as connection:
         assert read_all(connection) == content
 
 
-@needs_sshd
 def test_connections_at_the_same_time_do_not_mix(transport: paramiko.Transport) -> None:
     with service(echo) as port, forward(transport, "127.0.0.1", port) as address:
 
@@ -173,7 +170,6 @@ def test_connections_at_the_same_time_do_not_mix(transport: paramiko.Transport) 
             assert all(pool.map(talk, range(6)))
 
 
-@needs_sshd
 def test_afterwards_nothing_listens_and_no_thread_is_left(transport: paramiko.Transport) -> None:
     with service(echo) as port:
         with forward(transport, "127.0.0.1", port) as address:
@@ -194,13 +190,11 @@ def forwarding_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if any(f"({name})" in thread.name for name in names)]
 
 
-@needs_sshd
 def test_it_listens_on_loopback_only(transport: paramiko.Transport) -> None:
     with service(echo) as port, forward(transport, "127.0.0.1", port) as (host, _):
         assert host == "127.0.0.1"
 
 
-@needs_sshd
 def test_a_port_where_nothing_listens_is_said_at_once(transport: paramiko.Transport) -> None:
     with service(echo) as port:
         pass
@@ -208,7 +202,6 @@ def test_a_port_where_nothing_listens_is_said_at_once(transport: paramiko.Transp
         forward(transport, "127.0.0.1", port).__enter__()
 
 
-@needs_sshd
 def test_an_sshd_that_does_not_forward_is_said(tmp_path: Path) -> None:
     with (
         sshd(tmp_path / "sshd", "AllowTcpForwarding no") as server,
@@ -219,7 +212,6 @@ def test_an_sshd_that_does_not_forward_is_said(tmp_path: Path) -> None:
         forward(transport, "127.0.0.1", port).__enter__()
 
 
-@needs_sshd
 def test_a_connection_that_is_gone_is_said(transport: paramiko.Transport) -> None:
     with service(echo) as port, forward(transport, "127.0.0.1", port) as address:
         with socket.create_connection(address, timeout=20) as connection:
@@ -259,7 +251,6 @@ python.call(name="Copy", function=copy)
 """
 
 
-@needs_sshd
 @pytest.mark.parametrize("connector", ["ssh", "local"])
 def test_psycopg_copies_ten_megabytes_both_ways_inside_pyinfra(
     ssh: tuple[int, Path], tmp_path: Path, connector: str
@@ -272,7 +263,7 @@ def test_psycopg_copies_ten_megabytes_both_ways_inside_pyinfra(
         login = {
             "ssh_hostname": "127.0.0.1",
             "ssh_port": port,
-            "ssh_user": getpass.getuser(),
+            "ssh_user": "root",
             "ssh_key": str(key),
             "ssh_known_hosts_file": str(tmp_path / "known_hosts"),
             "ssh_strict_host_key_checking": "accept-new",
