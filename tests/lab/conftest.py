@@ -44,8 +44,8 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 def no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
     """Else it would be in the way of the next test's."""
     yield
-    # Other tests have fixtures of that name that are something else.
-    if isinstance(fleet := getattr(request.node, "funcargs", {}).get("fleet"), Fleet):
+    # Other tests have fixtures of that name that are something else; a test that was interrupted has none any more.
+    if isinstance(fleet := (getattr(request.node, "funcargs", None) or {}).get("fleet"), Fleet):
         fleet.end_runs()
 
 
