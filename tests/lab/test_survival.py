@@ -108,6 +108,24 @@ def test_a_call_through_asterisk_survives(system: System) -> None:
         assert "0 active channels" in shown
 
 
+def test_a_silent_rtpengine_holds_up_one_call_and_not_each(system: System) -> None:
+    """It takes a second to know that nobody answers; what is asked next does not wait. New calls find it again."""
+    with phones(system, 6001, 6002) as (anna, bert):
+        calls = [talk(anna, bert, "6002") for _ in range(3)]
+        took = []
+        system.host.exec("docker", "pause", "vss-rtpengine")
+        try:
+            for call, incoming in calls:
+                began = time.monotonic()
+                call.hangup()
+                incoming.wait_state("disconnected")
+                took.append(time.monotonic() - began)
+        finally:
+            system.host.exec("docker", "unpause", "vss-rtpengine")
+        assert took[0] > 0.9 and max(took[1:]) < 0.5, took
+        talk(anna, bert, "6002")[0].hangup()
+
+
 @pytest.mark.parametrize("_", range(3))
 def test_rtpengine_that_comes_back_is_used_at_once(system: System, _: int) -> None:
     """Workers have met its absence; none may go on refusing calls because of that, or leave one silent.
