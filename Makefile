@@ -24,7 +24,7 @@ rehearse: .venv/ready ## play INVENTORY on throw-away hosts with its names and a
 status: .venv/ready ## INVENTORY at a glance: release, health, bindings, calls, gateways, drift
 	@$(BIN)/sipstack status $(INVENTORY)
 
-test: lint ## lint, unit tests, and the lab end to end, but for the slow tests and the fleet's
+test: lint ## lint, unit tests, and the lab end to end: one host and a fleet, but for the slow tests
 	@$(BIN)/python -m pytest tests/unit tests/lab -m "not slow"
 
 test-all: lint ## everything that there is to test

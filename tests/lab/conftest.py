@@ -50,14 +50,8 @@ def no_run_goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fleet comes last: what fails on one host needs not be looked for on six.
-
-    Its tests are all in the slow selection for now: six hosts from nothing take ten minutes.
-    """
+    """The fleet comes last: what fails on one host needs not be looked for on six."""
     items.sort(key=lambda item: item.path.name.startswith("test_fleet_"))
-    for item in items:
-        if item.path.name.startswith("test_fleet_"):
-            item.add_marker("slow")
 
 
 @pytest.hookimpl(hookwrapper=True)
