@@ -184,7 +184,16 @@ class Call:
 
     def _renegotiate(self, kind: str, timeout: float) -> int:
         self._reinvite_code = None
-        self._channel.request("reinvite", call=self._number, kind=kind)
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self._channel.request("reinvite", call=self._number, kind=kind)
+                break
+            except ProbeError as error:
+                # The offer before this one is not settled yet, as while its ACK is on the way (RFC 3261 section 14.1).
+                if "EINVALIDOP" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)
         self._channel.wait(lambda: self._reinvite_code is not None or self.state == "disconnected", timeout)
         if self._reinvite_code is None:
             raise ProbeError(f"{self}: no final answer to a re-INVITE ({kind}) within {timeout:g} s")
