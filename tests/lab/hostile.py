@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from tests.lab.system import System
 from tests.lab.test_calls import phones, talk
 
-# What Kamailio calls an error when it is a stranger's: its parser, and the reader of streams, on what they cannot read.
-STRANGERS = re.compile(r"(?:ERROR|CRITICAL): (?:\{[^\n]*?\} )?<core> \[core/(?:parser/|tcp_read\.c|receive\.c|tcp_main\.c)")
-ALARMS = re.compile(r" (?:ERROR|CRITICAL|ALERT|EMERGENCY|BUG): ")
+# What Kamailio calls an error when it is a stranger's: its parser, the reader of streams, and what looks at a message
+# before it is known to be readable, on what they cannot read.
+STRANGERS = re.compile(r"<core> \[core/(?:parser/|tcp_read\.c|receive\.c|tcp_main\.c)|pv \[pv_core\.c:\d+\]: pv_get_")
+ALARMS = re.compile(r"\d+\(\d+\) (?:ERROR|CRITICAL|ALERT|EMERGENCY|BUG): ")
 # RFC 3261 §20.35: what a proxy is must not be told to everybody.
 TELLTALE = re.compile(rb"kamailio|openser|\b6\.0\.|^(?:server|user-agent) *:(?! *vss\r)", re.IGNORECASE | re.MULTILINE)
 
@@ -26,8 +27,7 @@ class Heard:
     @property
     def code(self) -> int:
         """That of the first final answer; 0: none."""
-        finals = [int(message[8:11]) for message in self.messages if re.match(rb"SIP/2\.0 [2-6]\d\d ", message)]
-        return finals[0] if finals else 0
+        return self.codes[0] if self.codes else 0
 
     @property
     def codes(self) -> list[int]:
@@ -55,16 +55,18 @@ def over_udp(proxy: str, message: bytes, timeout: float = 0.7) -> Heard:
         return heard
 
 
-def over_tcp(proxy: str, *pieces: bytes, pause: float = 0.0, timeout: float = 0.7, answers: int = 1) -> Heard:
-    """Send pieces on one connection and wait for that many final answers, or for the proxy to close it."""
+def over_tcp(
+    proxy: str, message: bytes, timeout: float = 0.7, *, answers: int = 1, size: int = 65_536, pause: float = 0.0
+) -> Heard:
+    """Send on one connection, in pieces of that size, and wait for that many final answers or for its end."""
     with socket.create_connection((proxy, 5060), timeout=5) as tcp:
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         heard = Heard()
         try:
-            for number, piece in enumerate(pieces):
-                if number:
+            for start in range(0, len(message), size):
+                if start:
                     time.sleep(pause)
-                tcp.sendall(piece)
+                tcp.sendall(message[start : start + size])
         except (BrokenPipeError, ConnectionResetError):
             heard.closed = True
         return listen(tcp, timeout, answers, heard)

@@ -99,7 +99,8 @@ Content-Length: 0
         name="via-received-param-with-delim",
         section="5118 4.5",
         wants=codes(481),
-        why="An IPv6 address in brackets in Via's received, which its grammar does not have; phones write it. A stray BYE.",
+        why="""An IPv6 address in brackets in Via's received, which its grammar does not have; phones write it. A
+            stray BYE.""",
         octets=octets(
             """\
 BYE sip:[2001:db8::10] SIP/2.0
@@ -241,9 +242,9 @@ a=rtpmap:107 H263-1998/90000
     Message(
         name="ipv6-bug-abnf-3-colons",
         section="5118 4.10",
-        wants=codes(400, 200),
-        why="""Three colons, which RFC 3261's grammar allowed by mistake and no address has. It may be refused or passed over,
-            in a header that does not route anything.""",
+        wants=codes(400, 403),
+        why="""Three colons, which RFC 3261's grammar allowed by mistake and no address has. It may be refused as
+            malformed, or taken for what it is meant to be, which is no address of ours.""",
         octets=octets(
             """\
 OPTIONS sip:user@[2001:db8:::192.0.2.1] SIP/2.0

@@ -43,7 +43,7 @@ l: %LENGTH%
     Message(
         name="unkscm",
         section="4475 3.3.2",
-        wants=codes(416, 400),
+        wants=codes(416),
         why="A Request-URI of a scheme that nobody knows.",
         octets=octets(
             """\
@@ -62,7 +62,7 @@ Content-Length: 0
     Message(
         name="novelsc",
         section="4475 3.3.3",
-        wants=codes(416, 400),
+        wants=codes(416),
         why="A Request-URI of a scheme that exists, and is no way to reach a phone.",
         octets=octets(
             """\
@@ -197,8 +197,8 @@ CSeq: 59 INVITE
         section="4475 3.3.9",
         wants=codes(400),
         over_tcp=codes(400, NOTHING),
-        why="""Two Content-Length that differ. Over a stream the end of the message is unknown, and the connection may be
-            closed.""",
+        why="""Two Content-Length that differ. Over a stream the end of the message is unknown, and the connection
+            may be closed.""",
         octets=octets(
             """\
 OPTIONS sip:user@vss.internal SIP/2.0
@@ -347,7 +347,9 @@ Content-Type: application/sdp
         wants=codes(407),
         why="RFC 2543: no branch, no tag in From, no Max-Forwards, no Content-Length, and a Record-Route in a request.",
         over_tcp=codes(407, NOTHING),
-        delivered=True,
+        instead=codes(400),
+        because="""A call without a From tag is no dialog: nothing in it could be matched, and its duration would not be on
+            record. No phone of the last twenty years leaves it out, and one that does is told.""",
         octets=octets(
             """\
 INVITE sip:6002@vss.internal SIP/2.0

@@ -1,8 +1,8 @@
 """One message of the corpus: its bytes, what the RFC wants of an element that receives it, and where we differ.
 
-The bytes are the RFCs' as far as the point of a test is in them. Adapted is what leads to a code path worth testing: the
-domain is the deployed one, callers are `slot_6001`, and who is called is slot 6002, so that a well-formed request gets as
-far as it would from a phone.
+The bytes are the RFCs' as far as the point of a test is in them. Adapted is what leads to a code path worth testing:
+the domain is the deployed one, callers are `slot_6001`, and who is called is slot 6002, so that a well-formed request
+gets as far as it would from a phone.
 """
 
 from dataclasses import dataclass
