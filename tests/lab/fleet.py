@@ -1,6 +1,7 @@
 """A deployed fleet to test against: three proxies, a database, two rtpengines, two Asterisks, on six lab hosts."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -182,6 +183,11 @@ def eventually(condition: Callable[[], Any], within: float, what: str = "") -> f
         assert time.monotonic() < began + within, f"not within {within:g} s: {what or seen}"
         time.sleep(0.1)
     return time.monotonic() - began
+
+
+def on_this_machine(seconds: float) -> float:
+    """A bound for a machine that has time for the test; one with other work takes as much longer as everything does."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def others(proxy: str) -> Sequence[str]:
