@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 INVENTORY ?= inventories/lab.py
 BIN := .venv/bin
+# Also in a copy that is no checkout.
+SOURCES = $(shell git ls-files 2>/dev/null || find * .ci -type f -not -name '*.pyc')
 
 .PHONY: help demo deploy verify status rehearse test test-all lint unit clean
 
@@ -30,10 +32,13 @@ test: lint ## lint, unit tests, and the lab end to end: one host and a fleet, bu
 test-all: lint ## everything that there is to test
 	@$(BIN)/python -m pytest tests/unit tests/lab
 
-lint: .venv/ready ## style and types
+lint: .venv/ready ## style, types, shell scripts, Dockerfiles, and that no secret is in a file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@grep -lE '^#!/bin/(ba)?sh' $(SOURCES) | xargs $(BIN)/shellcheck
+	@$(BIN)/hadolint $(filter %Dockerfile,$(SOURCES))
+	@$(BIN)/detect-secrets-hook $(SOURCES)
 
 unit: .venv/ready ## the tests that need no host
 	@$(BIN)/python -m pytest tests/unit

@@ -38,6 +38,7 @@ def test_a_slot_registers_and_unregisters(system: System, transport: str) -> Non
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_wrong_password_never_registers(system: System, transport: str) -> None:
+    # pragma: allowlist nextline secret
     with system.phone(6001, transport=transport, password="wrong") as phone:
         assert phone.register() in (401, 403)
     assert not bindings(system, 6001)
@@ -117,6 +118,7 @@ def test_a_changed_password_counts_at_once(system: System) -> None:
     changed = hashlib.md5(f"slot_6006:{DOMAIN}:new".encode()).hexdigest()
     try:
         system.sql(f"UPDATE subscriber SET ha1 = '{changed}' WHERE username = 'slot_6006'")
+        # pragma: allowlist nextline secret
         with system.phone(6006, password="new") as phone:
             assert phone.register() == 200
         with system.phone(6006, password=old) as phone:

@@ -22,13 +22,17 @@ FLEET = f"""
 {ALL}[
     ("sip1.example.net", {{
         "ssh_user": "root", "ssh_key": "/nowhere/key", "ssh_known_hosts_file": "/nowhere/known_hosts",
+        # pragma: allowlist nextline secret
         "ssh_config_file": "/nowhere/config", "ssh_password": "wrong", "address": "192.0.2.10",
+        # pragma: allowlist nextline secret
         "state": "rehtestreal", "secrets_file": "nowhere.age",
     }}),
     ("sip2.example.net", {{
         "ssh_user": "debian", "ssh_port": 2222, "ssh_hostname": "203.0.113.9", "_sudo": True, "address": "192.0.2.11",
+        # pragma: allowlist nextline secret
         "state": "rehtestreal", "secrets_file": "nowhere.age",
     }}),
+    # pragma: allowlist nextline secret
     ("plain", {{"ssh_hostname": "jump.example.org", "state": "rehtestreal", "secrets_file": "nowhere.age"}}),
 ]
 """

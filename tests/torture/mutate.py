@@ -19,11 +19,13 @@ OWN = (
     b'Max-Forwards: 70\r\nFrom: "A" <sip:slot_6001@vss.internal>;tag=own\r\nTo: <sip:6002@vss.internal>\r\n'
     b"Call-ID: own1\r\nCSeq: 2 INVITE\r\nContact: <sip:slot_6001@192.0.2.9:5060;ob>\r\n"
     b'Proxy-Authorization: Digest username="slot_6001", realm="vss.internal", nonce="abcdefghijklmnopqrstuvwxyz012345", '
+    # pragma: allowlist nextline secret
     b'uri="sip:6002@vss.internal", response="0123456789abcdef0123456789abcdef", algorithm=MD5\r\nContent-Length: 0\r\n\r\n',
     b"REGISTER sip:vss.internal SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKown2;rport\r\nMax-Forwards: 70\r\n"
     b"From: <sip:slot_6001@vss.internal>;tag=own\r\nTo: <sip:slot_6001@vss.internal>\r\nCall-ID: own2\r\nCSeq: 2 REGISTER\r\n"
     b'Contact: <sip:slot_6001@192.0.2.9:5060;ob>;expires=300;+sip.instance="<urn:uuid:0>";reg-id=1\r\nExpires: 300\r\n'
     b'Authorization: Digest username="slot_6001", realm="vss.internal", nonce="abcdefghijklmnopqrstuvwxyz012345", '
+    # pragma: allowlist nextline secret
     b'uri="sip:vss.internal", response="0123456789abcdef0123456789abcdef", algorithm=MD5\r\nContent-Length: 0\r\n\r\n',
     b"BYE sip:slot_6002@192.0.2.9;alias=192.0.2.9~5060~1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKown3;rport\r\n"
     b"Route: <sip:vss.internal;lr;ftag=own;did=1.2>\r\nMax-Forwards: 70\r\nFrom: <sip:slot_6001@vss.internal>;tag=own\r\n"

@@ -11,6 +11,7 @@ from sipstack.agent.digest import credentials
 from sipstack.agent.message import Address, Message, parameter, parse, place_of, token, uri_in, user_of
 
 DOMAIN = "test.internal"
+# pragma: allowlist nextline secret
 PASSWORD = "secret"
 
 
