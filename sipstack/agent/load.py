@@ -69,7 +69,8 @@ class Order:
 async def load(request: dict[str, Any]) -> int:
     """Keep the calls up until SIGTERM or the end of standard input, print what was seen, and return the exit code.
 
-    SIGUSR1 prints what was seen so far. The code is 0 only if nothing has failed.
+    What was seen so far is printed when it begins, and for each SIGUSR1 from then on. The code is 0 only if nothing
+    has failed.
 
     Raises:
         KeyError, ValueError, TypeError: as `Order.read` has them.
@@ -85,6 +86,7 @@ async def load(request: dict[str, Any]) -> int:
         print(json.dumps(tally.result()), flush=True)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, show)
+    show()
     await _keep_up(order, phones, tally, stop)
     await asyncio.gather(*(phone.close() for phone in phones))
     show()

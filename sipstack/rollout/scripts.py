@@ -74,7 +74,7 @@ pause &
 {first}
 up && exit 0
 echo "the last lines of its log:"
-docker logs --tail 12 vss-kamailio
+docker logs vss-kamailio 2>&1 | grep -v ' INFO: ' | tail -n 12
 [ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old"; up; }}
 exit 1
 """

@@ -50,7 +50,8 @@ def _boot_and_call(host: Host, node: Node, release: Release, compose: str) -> No
         up = f"{compose} up -d --wait --wait-timeout {START_SECONDS} kamailio-trial"
         started = run(host, f"TRIAL_SERVER_ID={number} {up}")
         if not started.ok:
-            log = run(host, f"docker logs --tail 12 {CONTAINER}").text
+            # What it tells of its good beginning, and each worker of its end, hides the reason.
+            log = run(host, f"docker logs {CONTAINER} 2>&1 | grep -v ' INFO: ' | tail -n 12").text
             raise _refused(host, release, "it does not start", log.splitlines())
         if faults := prove(host, node, node.settings.trial_port, schema):
             _blame(host, node, release, faults)

@@ -44,6 +44,8 @@ class Load:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(self._order) + "\n")
         self._process.stdin.flush()
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline()  # from now on it can be asked
         deadline = time.monotonic() + UP_SECONDS
         while (so_far := self.so_far())["carried_max"] < self._calls:
             assert time.monotonic() < deadline, so_far
@@ -59,7 +61,6 @@ class Load:
         """What it has seen until now."""
         assert self._process.stdout is not None
         assert self._process.poll() is None
-        time.sleep(0.2 if self.report else 1.0)  # its signal handlers come with its first phones
         self._process.send_signal(signal.SIGUSR1)
         self.report = json.loads(self._process.stdout.readline())
         return self.report

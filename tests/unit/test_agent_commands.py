@@ -146,6 +146,7 @@ def test_load_carries_calls_and_ends_with_standard_input() -> None:
             }  # fmt: skip
             assert process.stdin and process.stdout
             process.stdin.write(json.dumps(asked).encode() + b"\n")
+            await process.stdout.readline()  # it has begun
             await good.until(lambda: good.seen["BYE"] >= 4)
             process.stdin.close()
             line = await process.stdout.readline()
