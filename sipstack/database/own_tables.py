@@ -56,12 +56,13 @@ def create_trial(conn: Connection, schema: str, proxy: str, destinations: Iterab
         drop_trial(conn, schema)
         _create(conn, schema, (*WRITTEN, "dispatcher"), proxy, inherit=False)
         table = sql.Identifier(schema, "dispatcher")
-        conn.execute(sql.SQL("INSERT INTO {} SELECT * FROM public.dispatcher").format(table))
+        # Without the id, which this table counts for itself.
+        columns = sql.SQL("setid, destination, flags, priority, attrs, description")
+        conn.execute(sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM public.dispatcher").format(table, columns))
         conn.cursor().executemany(
             sql.SQL(
-                "INSERT INTO {} (setid, destination, flags, priority, attrs, description)"
-                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (setid, destination) DO NOTHING"
-            ).format(table),
+                "INSERT INTO {} ({}) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (setid, destination) DO NOTHING"
+            ).format(table, columns),
             [(g.setid, g.destination, g.flags, g.priority, g.attrs, g.description) for g in destinations],
         )
 

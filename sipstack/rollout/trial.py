@@ -61,15 +61,18 @@ def _boot_and_call(host: Host, node: Node, release: Release, compose: str) -> No
 
 
 def _blame(host: Host, node: Node, release: Release, faults: list[str]) -> None:
-    """Refuse the release, unless the proxy that serves has nobody to ask either: then it may be what mends that."""
+    """Refuse the release, unless nothing that it asks is there yet for anybody: then it may be what brings that.
+
+    As when both Asterisks are broken, or move to another address. Asked of the running proxy, without a call.
+    """
     said = run(host, f"{in_proxy('kamcmd dispatcher.list')}; {in_proxy('kamcmd rtpengine.show all')}").text
-    gateways = {gateway.destination for gateway in node.gateways}
-    states = [state for uri, state in re.findall(r"URI: (\S+)\s+FLAGS: (\w)", said) if uri in gateways]
-    if (not states or "A" in states) and ("disabled: " not in said or "disabled: 0" in said):
+    gateways = {uri for uri, state in re.findall(r"URI: (\S+)\s+FLAGS: (\w)", said) if state == "A"}
+    relays = {url for url, off in re.findall(r"url: (\S+).*?disabled: (\d)", said, re.DOTALL) if off == "0"}
+    known = "URI: " in said and "url: " in said
+    if not known or (gateways & {one.destination for one in node.gateways} and relays & set(node.rtpengines)):
         raise _refused(host, release, "it does not serve calls", faults)
-    host.log_styled(
-        f"no gateway or no rtpengine answers now, so the trial says nothing: {'; '.join(faults)}", fg="yellow"
-    )
+    why = "no gateway or no rtpengine of this release answers now, so the trial says nothing"
+    host.log_styled(f"{why}: {'; '.join(faults)}", fg="yellow")
 
 
 def _refused(host: Host, release: Release, why: str, lines: list[str]) -> OperatorError:

@@ -132,7 +132,7 @@ def test_a_trial_has_the_gateways_of_now_and_its_own(database: Database) -> None
     now, wanted = Gateway(1, "sip:192.0.2.1:5080"), Gateway(1, "sip:192.0.2.2:5080")
     with database.as_owner() as conn:
         gateways.apply(conn, [now])
-        own_tables.create_trial(conn, "trial_1", database.proxy, [now, wanted])
+        own_tables.create_trial(conn, "trial_1", database.proxy, [wanted, now])
     with database.as_proxy() as conn:
         conn.execute("SET search_path = trial_1, public")
         rows = conn.execute("SELECT destination FROM dispatcher ORDER BY 1").fetchall()
