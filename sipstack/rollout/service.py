@@ -88,8 +88,10 @@ def _left_alone(host: Host, node: Node, wanted: Change) -> Iterator[int]:
         yield 0
     elif wanted.service == "postgres":
         on_proxies(host, scripts.pause())
-        yield 0
-        on_proxies(host, scripts.hear())
+        try:
+            yield 0
+        finally:
+            on_proxies(host, scripts.hear())
     elif wanted.service == "rtpengine":
         uri = f"udp:{node.rtpengine_bind}:{node.settings.rtpengine_port}"
         rest, wake = f"rtpengine.enable {uri} 0", f"rtpengine.enable {uri} 1"
@@ -106,8 +108,10 @@ def _rested(host: Host, node: Node, service: str, rest: str, wake: str, there_ar
         yield _number(run(host, scripts.wait_for_calls(count, 0)).text)
         return
     on_proxies(host, scripts.for_a_while(rest, wake, patience + 60))
-    yield _number(run(host, scripts.wait_for_calls(count, patience), seconds=patience + 30).text)
-    on_proxies(host, in_proxy(f"kamcmd {wake}"))
+    try:
+        yield _number(run(host, scripts.wait_for_calls(count, patience), seconds=patience + 30).text)
+    finally:
+        on_proxies(host, in_proxy(f"kamcmd {wake}"))
 
 
 def _number(text: str) -> int:
