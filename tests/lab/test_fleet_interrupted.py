@@ -22,7 +22,6 @@ MOMENTS = {
     "switching": f"{BEGIN}Proxy",
     "second proxy": f"{BEGIN}Proxy",
 }
-QUICK = ("switching",)
 LOCK_FREE_S = 10.0
 
 
@@ -50,9 +49,8 @@ def kill_at(fleet: Fleet, run: Run, moment: str) -> None:
     run.kill()
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param(one, marks=[] if one in QUICK else [pytest.mark.slow]) for one in MOMENTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_is_finished_by_the_next(fleet: Fleet, moment: str) -> None:
     wanted: dict[str, Any] = {"register_min_seconds": 70 + list(MOMENTS).index(moment), "slots_ls": ["8001-8010", 8020]}
     if fleet.settings.get("slots_ls") == wanted["slots_ls"]:

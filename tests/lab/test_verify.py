@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from sipstack.paths import ROOT
+from tests.lab.fleet import on_this_machine
 from tests.lab.system import System
 
 PARTS = ("kamailio", "asterisk", "rtpengine", "postgres")
@@ -27,7 +28,7 @@ def verify(system: System, inventory: str = "inventories/lab.py", *arguments: st
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=MINUTE,
+        timeout=on_this_machine(MINUTE),
     )
 
 
