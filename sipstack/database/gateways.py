@@ -13,6 +13,10 @@ from sipstack.errors import OperatorError
 Connection = psycopg.Connection[TupleRow]
 
 
+# Of table `dispatcher`, in the order of a Gateway's fields; its id is the table's own.
+COLUMNS = "setid, destination, flags, priority, attrs, description"
+
+
 @dataclass(frozen=True, order=True)
 class Gateway:
     """A destination of external calls, one row of `dispatcher`. A destination stands in a set once.
@@ -32,6 +36,11 @@ class Gateway:
     def key(self) -> tuple[int, str]:
         """What makes two rows the same gateway."""
         return self.setid, self.destination
+
+    @property
+    def row(self) -> tuple[int, str, int, int, str, str]:
+        """Its values, as COLUMNS has them."""
+        return self.setid, self.destination, self.flags, self.priority, self.attrs, self.description
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def difference(conn: Connection, wanted: Iterable[Gateway]) -> Change:
             )
         goal[gateway.key] = gateway
     with conn.transaction():
-        rows = conn.execute("SELECT setid, destination, flags, priority, attrs, description FROM dispatcher")
+        rows = conn.execute(f"SELECT {COLUMNS} FROM dispatcher".encode())
         present = {gateway.key: gateway for gateway in (Gateway(*row) for row in rows)}
     return Change(
         added=sorted(goal[key] for key in goal.keys() - present.keys()),
@@ -80,10 +89,9 @@ def apply(conn: Connection, wanted: Iterable[Gateway]) -> Change:
             "DELETE FROM dispatcher WHERE setid = %s AND destination = %s", [g.key for g in change.removed]
         )
         cursor.executemany(
-            "INSERT INTO dispatcher (setid, destination, flags, priority, attrs, description)"
-            " VALUES (%s, %s, %s, %s, %s, %s)"
+            f"INSERT INTO dispatcher ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (setid, destination) DO UPDATE SET (flags, priority, attrs, description)"
-            " = (excluded.flags, excluded.priority, excluded.attrs, excluded.description)",
-            [(*g.key, g.flags, g.priority, g.attrs, g.description) for g in change.added + change.changed],
+            " = (excluded.flags, excluded.priority, excluded.attrs, excluded.description)".encode(),
+            [gateway.row for gateway in change.added + change.changed],
         )
     return change

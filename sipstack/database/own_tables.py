@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from sipstack.database.gateways import Gateway
+from sipstack.database.gateways import COLUMNS, Gateway
 from sipstack.database.roles import PRIVILEGES
 
 Connection = psycopg.Connection[TupleRow]
@@ -57,13 +57,13 @@ def create_trial(conn: Connection, schema: str, proxy: str, destinations: Iterab
         _create(conn, schema, (*WRITTEN, "dispatcher"), proxy, inherit=False)
         table = sql.Identifier(schema, "dispatcher")
         # Without the id, which this table counts for itself.
-        columns = sql.SQL("setid, destination, flags, priority, attrs, description")
+        columns = sql.SQL(COLUMNS)
         conn.execute(sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM public.dispatcher").format(table, columns))
         conn.cursor().executemany(
             sql.SQL(
                 "INSERT INTO {} ({}) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (setid, destination) DO NOTHING"
             ).format(table, columns),
-            [(g.setid, g.destination, g.flags, g.priority, g.attrs, g.description) for g in destinations],
+            [gateway.row for gateway in destinations],
         )
 
 
