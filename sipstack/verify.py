@@ -26,6 +26,8 @@ def main(inventory: str | Path, limit: Sequence[str] = (), pytest_args: Sequence
         # One line a check; no header, no list of what was skipped, no lines of our code.
         *("-q", "-rN", "-o", "verbosity_test_cases=1", "-o", "console_output_style=classic"),
         *("-o", f"pythonpath={ROOT}"),
+        # Deploying has loaded plugins of pytest before pytest itself came: that costs their own asserts some words.
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
         *("-p", "no:cacheprovider", *pytest_args),
     ]
     status = int(pytest.main(arguments, plugins=[verdict]))

@@ -26,7 +26,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "dispatcher": ("SELECT",),
     "address": ("SELECT",),
     "location": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "location_gone": ("SELECT",),
+    "location_gone": ("SELECT", "INSERT"),  # by hand only for what another proxy owns (routes/fleet.cfg)
     "location_attrs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "dialog": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "dialog_vars": ("SELECT", "INSERT", "UPDATE", "DELETE"),

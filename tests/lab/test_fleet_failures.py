@@ -35,6 +35,22 @@ def without(host: LabHost) -> Iterator[None]:
             host.start()
 
 
+@contextmanager
+def cut_off(fleet: Fleet, proxy: str) -> Iterator[None]:
+    """A proxy and the others do not reach each other; all of them reach everything else."""
+    peers = {proxy: others(proxy), **{other: [proxy] for other in others(proxy)}}
+    for host, away in peers.items():
+        # Lost, not refused: as when a switch between them fails, nobody is told.
+        addresses = ", ".join(fleet.address[name] for name in away)
+        rule = f"type filter hook input priority -10; ip saddr {{ {addresses} }} drop;"
+        fleet.hosts[host].exec("nft", "-f", "-", stdin=f"table inet cut {{ chain input {{ {rule} }}; }}")
+    try:
+        yield
+    finally:
+        for host in peers:
+            fleet.hosts[host].exec("nft", "delete", "table", "inet", "cut", check=False)
+
+
 def call_through(callers: list[Phone], callee: Phone, number: int) -> None:
     """Each calls; the first call of each may take as long as it takes to see that a proxy is away."""
     for caller in callers:
@@ -64,6 +80,41 @@ def test_a_proxy_that_loses_its_power(fleet: Fleet) -> None:
         agree(fleet, users)
         with fleet.phones((6003, "sip2")) as (carol,):
             talk(carol, bert, 7001)[0].hangup()
+
+
+def test_a_phone_that_leaves_through_another_proxy_is_gone_everywhere(fleet: Fleet) -> None:
+    """Its own proxy, which the others do not reach, sees it in the database; and tells nobody that it was there."""
+    owner, other = "sip1", "sip2"
+    user, password = "slot_8001", fleet.passwords["slot_8001"]
+    with Wire(fleet.address[owner]) as phone:
+        assert phone.register(user, password) == 200
+        agree(fleet, {user})
+        with cut_off(fleet, owner):
+            phone.socket.connect((fleet.address[other], 5060))
+            assert phone.register(user, password, headers=("Expires: 0",)) == 200
+            eventually(lambda: user not in {bound for bound, _ in fleet.bindings(owner)}, 15)
+        agree(fleet, set())
+
+
+def test_a_proxy_that_starts_does_not_bring_back_who_has_left(fleet: Fleet) -> None:
+    """One that knows of a binding too long tells it to its owner, which has just started."""
+    owner, late = "sip1", "sip2"
+    user, password = "slot_8001", fleet.passwords["slot_8001"]
+    with Wire(fleet.address[owner]) as phone:
+        assert phone.register(user, password) == 200
+        agree(fleet, {user})
+        with cut_off(fleet, late):
+            fleet.hosts[late].exec("docker", "pause", "vss-kamailio")
+            assert phone.register(user, password, headers=("Expires: 0",)) == 200
+            # As it is a minute later, when nobody looks for it any more, nor repeats what was not heard.
+            fleet.sql("UPDATE location_gone SET gone = gone - interval '1 hour'")
+            fleet.hosts[owner].exec("docker", "stop", "vss-kamailio")
+            fleet.hosts[late].exec("docker", "unpause", "vss-kamailio")
+        assert user in {bound for bound, _ in fleet.bindings(late)}
+        fleet.hosts[owner].exec("docker", "start", "vss-kamailio")
+        eventually(lambda: fleet.serves(owner), BACK_S)
+        eventually(lambda: user in {bound for bound, _ in fleet.bindings(owner)}, 15, "the late one has not told it")
+        agree(fleet, set())
 
 
 def call_outside_twice(phones: Sequence[Phone]) -> None:
@@ -98,22 +149,6 @@ def test_an_rtpengine_that_is_killed(fleet: Fleet, host: str) -> None:
             call_outside_twice(phones)
         finally:
             relay.exec("docker", "start", "vss-rtpengine")
-
-
-@contextmanager
-def cut_off(fleet: Fleet, proxy: str) -> Iterator[None]:
-    """A proxy and the others do not reach each other; all of them reach everything else."""
-    peers = {proxy: others(proxy), **{other: [proxy] for other in others(proxy)}}
-    for host, away in peers.items():
-        # Lost, not refused: as when a switch between them fails, nobody is told.
-        addresses = ", ".join(fleet.address[name] for name in away)
-        rule = f"type filter hook input priority -10; ip saddr {{ {addresses} }} drop;"
-        fleet.hosts[host].exec("nft", "-f", "-", stdin=f"table inet cut {{ chain input {{ {rule} }}; }}")
-    try:
-        yield
-    finally:
-        for host in peers:
-            fleet.hosts[host].exec("nft", "delete", "table", "inet", "cut", check=False)
 
 
 @pytest.mark.slow

@@ -49,8 +49,10 @@ def kill_at(fleet: Fleet, run: Run, moment: str) -> None:
     run.kill()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
+# The worst of them is in the quick selection.
+@pytest.mark.parametrize(
+    "moment", [moment if moment == "switching" else pytest.param(moment, marks=pytest.mark.slow) for moment in MOMENTS]
+)
 def test_a_killed_run_is_finished_by_the_next(fleet: Fleet, moment: str) -> None:
     wanted: dict[str, Any] = {"register_min_seconds": 70 + list(MOMENTS).index(moment), "slots_ls": ["8001-8010", 8020]}
     if fleet.settings.get("slots_ls") == wanted["slots_ls"]:

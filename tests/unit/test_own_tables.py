@@ -108,7 +108,19 @@ def test_what_is_removed_before_its_time_is_noted(database: Database, expires: s
         conn.execute("DELETE FROM location WHERE ruid = 'ruid'")
         assert one(conn, "SELECT count(*) FROM location_gone WHERE username = 'slot_6001'") == noted
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            conn.execute("INSERT INTO location_gone (ruid, username) VALUES ('x', 'y')")
+            conn.execute("DELETE FROM location_gone")
+
+
+def test_what_was_removed_does_not_come_back(database: Database) -> None:
+    """As when another proxy, which has not heard of it, tells it to the owner."""
+    with as_proxy(database, 1) as conn:
+        for _ in range(2):
+            conn.execute(BINDING.format(VALID).encode(), ["ruid", 1])
+            conn.execute("DELETE FROM location WHERE ruid = 'ruid'")
+        conn.execute(BINDING.format(VALID).encode(), ["ruid", 1])
+        assert one(conn, "SELECT count(*) FROM location") == 0
+        conn.execute(BINDING.format(VALID).encode(), ["another", 1])
+        assert one(conn, "SELECT count(*) FROM location") == 1
 
 
 def test_a_trial_leaves_nothing(database: Database) -> None:
