@@ -85,7 +85,8 @@ def test_a_proxy_that_loses_its_power(fleet: Fleet) -> None:
 def test_a_phone_that_leaves_through_another_proxy_is_gone_everywhere(fleet: Fleet) -> None:
     """Its own proxy, which the others do not reach, sees it in the database; and tells nobody that it was there."""
     owner, other = "sip1", "sip2"
-    user, password = "slot_8001", fleet.passwords["slot_8001"]
+    user = "slot_8001"
+    password = fleet.passwords[user]
     with Wire(fleet.address[owner]) as phone:
         assert phone.register(user, password) == 200
         agree(fleet, {user})
@@ -99,7 +100,8 @@ def test_a_phone_that_leaves_through_another_proxy_is_gone_everywhere(fleet: Fle
 def test_a_proxy_that_starts_does_not_bring_back_who_has_left(fleet: Fleet) -> None:
     """One that knows of a binding too long tells it to its owner, which has just started."""
     owner, late = "sip1", "sip2"
-    user, password = "slot_8001", fleet.passwords["slot_8001"]
+    user = "slot_8001"
+    password = fleet.passwords[user]
     with Wire(fleet.address[owner]) as phone:
         assert phone.register(user, password) == 200
         agree(fleet, {user})
