@@ -1,4 +1,4 @@
-"""`python3 -m agent selftest`, `watch ADDRESS:PORT` or `load`; `selftest` and `load` take an order, JSON on stdin.
+"""`python3 -m agent selftest`, `watch`, `gateway` or `load`; `selftest` and `load` take an order, JSON on stdin.
 
 selftest  {"proxy": "address:port", "domain": …, "phones": [[number, user, password], [number, user, password]],
            "outside": number, "echo": whether it gives our sound back, "local": own address (optional)}
@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 
+from .gateway import call_gateway
 from .load import load
 from .message import place_of
 from .selftest import selftest
@@ -27,10 +28,20 @@ def main() -> int:
     watching.add_argument("proxy", metavar="ADDRESS:PORT")
     watching.add_argument("--seconds", type=float, metavar="N", help="after which it ends without being told")
     watching.add_argument("--journal", action="store_true", help="changes nothing: only the result is ever printed")
+    calling = commands.add_parser("gateway", help="call a number through a gateway, as a proxy would")
+    calling.add_argument("gateway", metavar="ADDRESS:PORT")
+    calling.add_argument("number")
+    calling.add_argument("domain")
+    calling.add_argument("--local", default="", metavar="ADDRESS", help="where to call from")
     arguments = parser.parse_args()
     if arguments.command == "watch":
         print(json.dumps(asyncio.run(watch(place_of(arguments.proxy), arguments.seconds))), flush=True)
         return 0
+    if arguments.command == "gateway":
+        place = place_of(arguments.gateway)
+        fault = asyncio.run(call_gateway(place, arguments.number, arguments.domain, arguments.local))
+        print(fault or "answered", flush=True)
+        return 1 if fault else 0
     try:
         order = read_order(sys.stdin)
         return asyncio.run(load(order) if arguments.command == "load" else selftest(order))

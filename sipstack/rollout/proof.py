@@ -10,7 +10,7 @@ from pyinfra.api.host import Host
 from sipstack.database.session import as_owner, database_host
 from sipstack.images import all_images
 from sipstack.node import Node
-from sipstack.oci import never_began
+from sipstack.oci import in_proxy, never_began
 from sipstack.paths import HOME
 from sipstack.rollout.shell import run
 from sipstack.slots import probe_slots
@@ -47,6 +47,18 @@ def prove(host: Host, node: Node, port: int, schema: str) -> list[str]:
     except (ValueError, TypeError, KeyError):
         return [f"the phones that prove it did not run: {answer.text[-300:] or 'no output'}"]
     return _missing_records(host, [*calls["internal"], *calls["outside"]], schema)
+
+
+def call_through(node: Node, gateway: str) -> str:
+    """Shell for a proxy's host: a call to the outside straight to a gateway, address:port; it fails if none answers.
+
+    A host that has not this release's phones, because --limit leaves it out, says nothing.
+    """
+    image = all_images(node.settings)["probe"].tag
+    number, domain = shlex.quote(node.settings.verify_external_number), node.settings.sip_domain
+    local = f'"$({in_proxy("sed -n s/^SIP_ADDRESS=//p /run/kamailio/address")})"'
+    call = f"{DOCKER_RUN} {image} gateway {gateway} {number} {domain} --local {local}"
+    return f"! docker image inspect {image} >/dev/null 2>&1 || {call}"
 
 
 def _order(node: Node, port: int) -> str:

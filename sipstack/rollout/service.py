@@ -16,6 +16,7 @@ from sipstack.node import GATEWAY_SET, Node
 from sipstack.oci import in_proxy
 from sipstack.rollout import scripts
 from sipstack.rollout.everywhere import on_proxies
+from sipstack.rollout.proof import PROOF_SECONDS, call_through
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.shell import run
 
@@ -59,7 +60,7 @@ def change(host: Host, node: Node, wanted: Change) -> None:
         if not started.ok:
             faults = [f"{wanted.container} does not start:", *started.text.splitlines()]
     if not faults and wanted.service == "asterisk":
-        faults = _unanswered(host, node, wanted)
+        faults = _unanswered(host, node, wanted) or _takes_no_calls(host, node, wanted)
     if faults:
         REPORT.stopped = host.name
         back = run(
@@ -75,6 +76,18 @@ def _unanswered(host: Host, node: Node, wanted: Change) -> list[str]:
     answers = on_proxies(host, scripts.answers_within(_gateway(node), ANSWERS_WITHIN_S), ANSWERS_WITHIN_S + 30)
     deaf = sorted(name for name, answer in answers.items() if not answer.ok and not answer.unreachable)
     return [f"{wanted.container} is up, but does not answer {', '.join(deaf)}"] if deaf else []
+
+
+def _takes_no_calls(host: Host, node: Node, wanted: Change) -> list[str]:
+    """That it answers OPTIONS says nothing of its dial plan."""
+    place = f"{node.gateway_bind}:{node.settings.asterisk_port}"
+    answers = on_proxies(host, call_through(node, place), PROOF_SECONDS)
+    number = node.settings.verify_external_number
+    return [
+        f"{wanted.container} does not take a call to {number} from {name}: {_last_line(answer.text)}"
+        for name, answer in sorted(answers.items())
+        if not answer.ok and not answer.unreachable
+    ]
 
 
 def _gateway(node: Node) -> str:
@@ -115,5 +128,9 @@ def _rested(host: Host, node: Node, service: str, rest: str, wake: str, there_ar
 
 
 def _number(text: str) -> int:
-    last = text.splitlines()[-1:] or [""]
-    return int(last[0]) if last[0].isdigit() else 0
+    last = _last_line(text)
+    return int(last) if last.isdigit() else 0
+
+
+def _last_line(text: str) -> str:
+    return (text.splitlines() or [""])[-1]

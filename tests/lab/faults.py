@@ -63,5 +63,15 @@ WRONG = {
 LATE = Fault(f"{ROUTES}/call.cfg", TO_SLOT, f"#!ifndef PEERS\n\t{TO_SLOT}\n#!endif", "does not serve calls")
 # An Asterisk that is healthy and hears nobody.
 DEAF = Fault(
-    "templates/asterisk/pjsip.conf.j2", "bind = {{ node.gateway_bind }}", "bind = 127.0.0.9", "does not answer"
+    "templates/asterisk/pjsip.conf.j2",
+    "bind = {{ node.gateway_bind }}",
+    "bind = 127.0.0.9",
+    "does not answer sip1, sip2, sip3",
+)
+# One that answers OPTIONS, and takes no call.
+MUTE = Fault(
+    "templates/asterisk/extensions.conf.j2",
+    "exten => 9002,1,Answer()\n same => n,Echo()",
+    "exten => 9002,1,Hangup(21)",
+    "does not take a call to 9002 from sip1",
 )

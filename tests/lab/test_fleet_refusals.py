@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.faults import DEAF, LATE, UNFIT, WRONG, Fault
+from tests.lab.faults import DEAF, LATE, MUTE, UNFIT, WRONG, Fault
 from tests.lab.fleet import HOSTS, PROXIES, TONES, Fleet, eventually, on_this_machine
 from tests.lab.fleet_calls import forget_bindings, held_call, talk
 from tests.lab.run import Run
@@ -72,15 +72,17 @@ def test_what_fails_only_where_it_counts_is_taken_back(fleet: Fleet, tmp_path: P
         talk(anna, bert, 7001)[0].hangup()
 
 
-@pytest.mark.slow
-def test_an_asterisk_that_does_not_answer_is_taken_back(fleet: Fleet, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault", [pytest.param(DEAF, id="deaf", marks=pytest.mark.slow), pytest.param(MUTE, id="mute")]
+)
+def test_an_asterisk_that_serves_nobody_is_taken_back(fleet: Fleet, tmp_path: Path, fault: Fault) -> None:
     """Health is green; the proxies know better. The other one is not touched, and calls go there meanwhile."""
     before = fleet.started_at()
-    run = run_faulty(fleet, DEAF, tmp_path)
+    run = run_faulty(fleet, fault, tmp_path)
     after = fleet.started_at()
     assert {name for name in after if after[name] != before[name]} == {("pbx1", "vss-asterisk")}
     assert "--> Rollout STOPPED at pbx1" in run.report, run.output
-    assert f"{DEAF.says} sip1, sip2, sip3" in run.output, run.output[-3000:]
+    assert fault.says in run.output, run.output[-3000:]
     assert "it is back at what ran before" in run.output
     uri = f"sip:{fleet.address['pbx1']}:5080"
     eventually(lambda: all(fleet.destinations(proxy).get(uri) == "AP" for proxy in PROXIES), 30, uri)
