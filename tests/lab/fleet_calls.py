@@ -8,7 +8,7 @@ from functools import partial
 from sipstack.probe.call import Call
 from sipstack.probe.errors import ProbeError
 from sipstack.probe.phone import Phone
-from tests.lab.fleet import PROXIES, TONES, Fleet, eventually
+from tests.lab.fleet import PROXIES, TONES, Fleet, eventually, on_this_machine
 
 AGREE_SECONDS = 30.0
 
@@ -91,6 +91,7 @@ def agree(fleet: Fleet, users: set[str]) -> None:
 def held_call(fleet: Fleet, caller: str = "sip1", callee: str = "sip2") -> Iterator[tuple[Call, Call]]:
     """A call between phones of two proxies that goes on for as long as the block, and is heard to its end."""
     with fleet.phones((6001, caller), (7001, callee)) as (anna, bert):
+        eventually(lambda: known_at(fleet, 7001)[caller] == 1, on_this_machine(1.0), "the caller's proxy knows nothing")
         sides = talk(anna, bert, 7001)
         yield sides
         hear(sides)
