@@ -48,7 +48,7 @@ class Firewall(FactBase[FirewallState]):
 # nft prints rules in a form of its own. To compare, a network namespace that lives as long as the command loads the
 # file and prints it too; so a rule that was added or removed by hand is seen, as a table that is gone is. -t: without
 # the calls of the moment.
-_TABLES = f"for t in '{TABLE}' '{MEDIA_TABLE}'; do nft -s -t list table $t 2>/dev/null; done"
+_TABLES = "; ".join(f"nft -s -t list table {table} 2>/dev/null" for table in (TABLE, MEDIA_TABLE))
 _SCRIPT = f"""
 PATH=$PATH:/usr/sbin:/sbin
 command -v nft >/dev/null && echo nft
@@ -56,7 +56,7 @@ command -v apt-get >/dev/null && echo apt
 systemctl is-enabled -q {SERVICE} 2>/dev/null && echo enabled
 sha256sum {RULES} {LOAD} {UNIT} 2>/dev/null
 now=$({_TABLES}); [ -n "$now" ] && [ "$now" = "$(
-    unshare -n sh -c "nft -f {RULES} && {_TABLES}" 2>/dev/null
+    unshare -n sh -c 'nft -f {RULES} && {{ {_TABLES}; }}' 2>/dev/null
 )" ] && echo loaded
 grep -q 'set heard' {RULES} 2>/dev/null && echo media
 true
