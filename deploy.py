@@ -4,7 +4,7 @@ from pyinfra import host, inventory
 
 from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
-from sipstack.deploys.firewall import firewall, firewall_gone
+from sipstack.deploys.firewall import firewall, firewall_settled
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images, left_over
 from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
@@ -31,5 +31,5 @@ service("asterisk", node, release)
 gateways(node)
 proxy(node, release)
 put_in_force(release)
-firewall_gone(node)
+firewall_settled(node)
 tidy(node, release)

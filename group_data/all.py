@@ -70,6 +70,9 @@ rtpengines = []
 rtpengine_port = 2223
 rtp_port_min = 30000
 rtp_port_max = 39999
+# RTP is taken from an address that the signalling has named and from no other; networks, such as those of a provider's
+# media servers, from which it is taken without that. ["0.0.0.0/0"]: from everybody.
+rtp_open_networks = []
 
 # --- Asterisk ----------------------------------------------------------------------------------------
 # More gateways than group `pbx` has, as address:port.
@@ -91,7 +94,12 @@ packages_as_of = "2026-11-23"
 disk_free_gb = 4
 log_mb = 10
 log_files = 5
-# Bounds for each container, such as "1g" and 2.0; empty and 0: none. Some hosts cannot keep them.
+# True: SIP, RTP, SSH (on the ports that it has) and what follows can be reached from outside, and nothing else.
+firewall_closed = True
+# What else is open, such as "9100/tcp", or to some only: "9100/tcp 192.0.2.0/24".
+firewall_open_ports = []
+# Bounds for each container, such as "1g" and 2.0. Memory: empty is what each is made for by these settings, "none" no
+# bound; CPU: 0 is none. Some hosts cannot keep them.
 container_memory = ""
 container_cpus = 0.0
 

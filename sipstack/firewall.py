@@ -1,17 +1,21 @@
-"""Which ports of a host are for its peers only, and the nftables rules that keep everybody else out."""
+"""Who may reach what on a host: its ports for everybody, those for its peers, and where RTP may come from."""
 
+import ipaddress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sipstack.node import LOOPBACK, Node
-from sipstack.paths import HOME
-from sipstack.settings import endpoint
+from sipstack.paths import HOME, ROOT
+from sipstack.settings import endpoint, open_port
 from sipstack.templates import render
 
 FOLDER = f"{HOME}/firewall"
 RULES = f"{FOLDER}/vss.nft"
+LOAD = f"{FOLDER}/load"
 SERVICE = "vss-firewall.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
 TABLE = "inet vss"
+MEDIA_TABLE = "inet vss_media"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,33 @@ class PeerPort:
     purpose: str
     transport: str
     number: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenPorts:
+    """Ports that stay open when all others are closed. ports: as nft writes them. sources: networks; none: all."""
+
+    purpose: str
+    transport: str
+    ports: str
+    sources: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """How nft calls the addresses of the sources."""
+        return "ip6" if any(":" in source for source in self.sources) else "ip"
+
+    def has(self, transport: str, port: int) -> bool:
+        low, _, high = self.ports.partition("-")
+        return transport == self.transport and int(low) <= port <= int(high or low)
+
+
+@dataclass(frozen=True)
+class Media:
+    """The ports at which RTP is taken from those only who were sent some. sources: networks that need not be."""
+
+    ports: str
     sources: tuple[str, ...]
 
 
@@ -42,12 +73,83 @@ def peer_ports(node: Node) -> list[PeerPort]:
     return ports
 
 
-def rules(node: Node) -> str:
-    """What nft has to load on this host; empty when none of its ports are for peers."""
-    ports = peer_ports(node)
-    return render("firewall/vss.nft.j2", ports=ports) if ports else ""
+def open_ports(node: Node, ssh_ports: Iterable[int]) -> list[OpenPorts]:
+    """What everybody reaches on this host, or those whom the operator names.
+
+    ssh_ports: where SSH listens on it, and where this deploy comes in.
+    """
+    settings = node.settings
+    ports = [OpenPorts("SSH", "tcp", str(port)) for port in sorted(ssh_ports)]
+    if node.has("proxies"):
+        ports += [OpenPorts("SIP", transport, str(settings.sip_port)) for transport in ("udp", "tcp")]
+    if node.has("media"):
+        ports.append(OpenPorts("RTP", "udp", f"{settings.rtp_port_min}-{settings.rtp_port_max}"))
+    if node.has("pbx"):
+        # Of a provider only the signalling's address is known.
+        sources = () if settings.asterisk_provider else _relays(node)
+        rtp = f"{settings.asterisk_rtp_port_min}-{settings.asterisk_rtp_port_max}"
+        ports.append(OpenPorts("RTP of Asterisk", "udp", rtp, sources))
+    for transport, given, source in map(open_port, settings.firewall_open_ports):
+        ports.append(OpenPorts("firewall_open_ports", transport, given, (source,) if source else ()))
+    return ports
 
 
-def unit() -> str:
-    """The systemd unit that loads the rules before the network and the engine are up."""
-    return render("firewall/vss-firewall.service.j2", folder=FOLDER, rules=RULES)
+def media(node: Node) -> Media | None:
+    """Whom RTP is taken from on this host; None where that is everybody, or there is no rtpengine."""
+    settings = node.settings
+    if not node.has("media") or "0.0.0.0/0" in settings.rtp_open_networks:
+        return None
+    gateways = [member.address for member in node.with_role("pbx") if member.name != node.name]
+    given = _addresses(settings.gateways)
+    sources = dict.fromkeys([*gateways, *given, *settings.rtp_open_networks])
+    return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources))
+
+
+def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
+    """What nft has to load on this host; empty when there is nothing to keep out.
+
+    with_media: whether RTP is looked at; not before the proxies run a release that says to rtpengine what that needs.
+    """
+    ports, filtered = peer_ports(node), media(node) if with_media else None
+    if not (ports or filtered or node.settings.firewall_closed):
+        return ""
+    return render(
+        "firewall/vss.nft.j2",
+        address=node.address,
+        peer_ports=ports,
+        closed=node.settings.firewall_closed,
+        open_ports=open_ports(node, ssh_ports),
+        media=filtered,
+    )
+
+
+def files(rules: str) -> dict[str, tuple[str, int]]:
+    """What stands on a host: path -> text and mode. The unit loads the rules before the network and the engine."""
+    unit = render("firewall/vss-firewall.service.j2", folder=FOLDER, rules=RULES, load=LOAD)
+    return {
+        RULES: (rules, 0o444),
+        LOAD: ((ROOT / "files/firewall/load").read_text(), 0o555),
+        UNIT: (unit, 0o444),
+    }
+
+
+def _relays(node: Node) -> tuple[str, ...]:
+    """Where Asterisk's RTP comes from; none, which is everybody, if one of them is known by name only."""
+    given = _addresses(node.settings.rtpengines)
+    if len(given) < len(node.settings.rtpengines):
+        return ()
+    return tuple(dict.fromkeys([*(member.address for member in node.with_role("media")), *given]))
+
+
+def _addresses(endpoints: Sequence[str]) -> list[str]:
+    """Those of the given address:port that have an address, and no name."""
+    hosts = [endpoint(given)[0] for given in endpoints]
+    return [host for host in hosts if _is_address(host)]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True

@@ -2,17 +2,20 @@
 
 import hashlib
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from sipstack import certificate
 from sipstack.database.gateways import Gateway
+from sipstack.errors import OperatorError
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
 from sipstack.settings import Settings
 
 # In the order in which they are brought up.
 ROLES = ("databases", "media", "pbx", "proxies")
+DATABASE_PASSWORDS = ("postgres_password", "postgres_owner_password", "postgres_admin_password")
 LOOPBACK = "127.0.0.1"
 # Sets in table dispatcher.
 GATEWAY_SET = 1
@@ -102,6 +105,17 @@ class Node:
         """Key and certificate of PostgreSQL, in PEM."""
         return certificate.split(self.secrets.get("postgres_tls", certificate.generate))
 
+    def all_secrets(self) -> list[str]:
+        """Every secret that there is, each as it stands in files: to look for it where it should not be."""
+        values = []
+        for name in ("auth_secret", "digest_key", *DATABASE_PASSWORDS):
+            with suppress(OperatorError):
+                values.append(self.secrets.get(name, generate=None))
+        with suppress(OperatorError):
+            key = certificate.split(self.secrets.get("postgres_tls", generate=None))[0].decode()
+            values += [line for line in key.splitlines() if not line.startswith("-----")]
+        return [*values, self.sealed("auth_secret"), *(slot.password for slot in self.slots if slot.password)]
+
     def check_secrets(self) -> None:
         """Find out now whether a secret that this host needs is missing or unusable. Raises OperatorError."""
         self.secret("digest_key")
@@ -121,6 +135,15 @@ class Node:
         """Whether the database is set up through this host: the one that has it, else the first proxy."""
         through = self.with_role("databases") or self.with_role("proxies")
         return bool(through) and through[0].name == self.name
+
+    @property
+    def database_connections(self) -> int:
+        """How many PostgreSQL has to take.
+
+        Every Kamailio process keeps one: its workers for UDP and as many for TCP, and some that serve others. Each
+        proxy is there twice while a release is tried beside the one that runs.
+        """
+        return 60 + 2 * len(self.proxies) * (2 * self.settings.kamailio_children + 40)
 
     @property
     def proxy_schemas(self) -> list[str]:

@@ -128,6 +128,7 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image)
             image=image.tag,
             config=config,
             digest=digest,
+            memory=_memory(node, name),
         )
 
     host_files = tuple(
@@ -136,6 +137,23 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image)
     )
     digest = hashlib.sha256(block("").encode()).hexdigest()[:12]
     return Service(name, image, host_files, block(digest), digest, kind.volumes)
+
+
+def _memory(node: Node, name: str) -> str:
+    """The memory limit of a service, as compose writes it; empty: none.
+
+    Far above what it takes in use, MB: a limit is for what has gone wrong.
+    """
+    settings = node.settings
+    if settings.container_memory:
+        return "" if settings.container_memory == "none" else settings.container_memory
+    # Workers for UDP and for TCP, on up to two ports, and some that serve others.
+    processes = 4 * settings.kamailio_children + 40
+    needed = {
+        "kamailio": settings.kamailio_shm_mb + processes * settings.kamailio_pkg_mb,
+        "postgres": 10 * node.database_connections,
+    }
+    return f"{512 + needed.get(name, 1536)}m"
 
 
 def _seal(node: Node, content: str) -> str:

@@ -34,7 +34,7 @@ IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 OPTIONAL_IDENTIFIER = r"^([a-z_][a-z0-9_]{0,62})?$"
 IMAGE = r"^[a-z0-9][a-z0-9._/:-]*$"
 TELEPHONE_NUMBER = r"^[+]?[0-9]{1,15}$"
-MEMORY = r"^([1-9][0-9]*[kmg])?$"
+MEMORY = r"^(none|[1-9][0-9]*[kmg])?$"
 # A pattern of numbers is written into Kamailio's configuration between double quotes, and is read there as a POSIX
 # extended expression (regcomp(3)): neither quotes, backslashes nor Python's (?...) have a place in it.
 NUMBER_PATTERN = re.compile(r"[][0-9A-Za-z+*.,?^$(){}|_-]+")
@@ -90,6 +90,7 @@ class Settings(BaseModel):
     rtpengine_port: Port = Field(description="control (ng) port of rtpengine")
     rtp_port_min: Port = Field(description="first media port of rtpengine")
     rtp_port_max: Port = Field(description="last media port of rtpengine")
+    rtp_open_networks: list[str] = Field(description="networks that may send RTP without being named in the signalling")
 
     gateways: list[str] = Field(description="gateways beside group pbx, as address:port")
     gateway_answer_ms: int = Field(ge=200, le=10000, description="a gateway silent for longer is passed over, ms")
@@ -108,7 +109,11 @@ class Settings(BaseModel):
     disk_free_gb: int = Field(ge=1, le=1_000_000, description="a host with less free disk is refused, GB")
     log_mb: int = Field(ge=1, le=10000, description="size at which a log file is rotated, MB")
     log_files: int = Field(ge=1, le=100, description="log files kept")
-    container_memory: str = Field(pattern=MEMORY, description="memory limit a container; empty: none")
+    firewall_closed: bool = Field(description="only SIP, RTP, SSH and firewall_open_ports are open to the world")
+    firewall_open_ports: list[str] = Field(description="what else is open: port/tcp or port/udp, and from where")
+    container_memory: str = Field(
+        pattern=MEMORY, description="memory limit a container; empty: what it is made for; none: none"
+    )
     container_cpus: float = Field(ge=0, le=256, description="CPU limit a container; 0: none")
 
     verify_external_number: str = Field(
@@ -122,6 +127,18 @@ class Settings(BaseModel):
     def _endpoints(cls, values: list[str]) -> list[str]:
         for value in values:
             endpoint(value)
+        return values
+
+    @field_validator("rtp_open_networks")
+    @classmethod
+    def _networks(cls, values: list[str]) -> list[str]:
+        return [str(ipaddress.IPv4Network(value)) for value in values]
+
+    @field_validator("firewall_open_ports")
+    @classmethod
+    def _open_ports(cls, values: list[str]) -> list[str]:
+        for value in values:
+            open_port(value)
         return values
 
     @field_validator("asterisk_provider")
@@ -211,6 +228,20 @@ def endpoint(value: str) -> tuple[str, int]:
     return match["host"], int(match["port"])
 
 
+def open_port(value: str) -> tuple[str, str, str]:
+    """Split an entry of firewall_open_ports into transport, port or range, and network ("": everybody).
+
+    Raises ValueError, which pydantic turns into an error that names the key.
+    """
+    ports, _, rest = value.partition("/")
+    transport, _, source = rest.partition(" ")
+    bounds = [int(bit) if bit.isdigit() else 0 for bit in ports.split("-")]
+    fits = len(bounds) <= 2 and bounds == sorted(bounds) and bounds[0] >= 1 and bounds[-1] <= 65535
+    if not fits or transport not in ("tcp", "udp"):
+        raise ValueError(f"{value!r}: write a port such as '9100/tcp', or '9100/tcp 192.0.2.0/24'")
+    return transport, ports, str(ipaddress.ip_network(source)) if source else ""
+
+
 def parse(data: Mapping[str, Any]) -> Settings:
     """Turn the data of one host into settings.
 
@@ -289,7 +320,7 @@ _PATTERN_WORDS = {
     OPTIONAL_IDENTIFIER: "write small letters, digits and _, a letter first, or nothing",
     IMAGE: "write the name of an image, such as debian:trixie-slim",
     TELEPHONE_NUMBER: "write a number to call, such as '9002', in quotes",
-    MEMORY: "write an amount of memory, such as '512m' or '1g', or nothing",
+    MEMORY: "write an amount of memory, such as '512m' or '1g', or none, or nothing",
 }
 _TYPE_WORDS = {
     "int_type": "write a whole number, without quotes",

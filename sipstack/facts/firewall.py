@@ -1,10 +1,11 @@
-"""The peer firewall of a host: its files, and whether what they say is what the kernel does."""
+"""The firewall of a host: its files, whether what they say is what the kernel does, and where SSH comes in."""
 
 from dataclasses import dataclass, field
 
 from pyinfra.api.facts import FactBase
 
-from sipstack.firewall import RULES, SERVICE, TABLE, UNIT
+from sipstack.facts.system import as_listener
+from sipstack.firewall import LOAD, MEDIA_TABLE, RULES, SERVICE, TABLE, UNIT
 
 
 @dataclass
@@ -12,18 +13,19 @@ class FirewallState:
     """files: path -> SHA-256 of what stands there.
 
     nft, apt: whether these commands are there. enabled: at the next boot, too. loaded: the kernel has exactly the rules
-    of the file.
+    of the file. media: they look at RTP.
     """
 
     nft: bool = False
     apt: bool = False
     enabled: bool = False
     loaded: bool = False
+    media: bool = False
     files: dict[str, str] = field(default_factory=dict)
 
 
 class Firewall(FactBase[FirewallState]):
-    """What there is of the peer firewall, in one round trip."""
+    """What there is of the firewall, in one round trip."""
 
     def command(self) -> str:
         return _SCRIPT
@@ -36,23 +38,61 @@ class Firewall(FactBase[FirewallState]):
         state = FirewallState()
         for line in output:
             word, _, path = line.partition(" ")
-            if word in ("nft", "apt", "enabled", "loaded"):
+            if word in ("nft", "apt", "enabled", "loaded", "media"):
                 setattr(state, word, True)
-            elif path.strip() in (RULES, UNIT):
+            elif path.strip() in (RULES, LOAD, UNIT):
                 state.files[path.strip()] = word
         return state
 
 
 # nft prints rules in a form of its own. To compare, a network namespace that lives as long as the command loads the
-# file and prints it too; so a rule that was added or removed by hand is seen, as a table that is gone is.
+# file and prints it too; so a rule that was added or removed by hand is seen, as a table that is gone is. -t: without
+# the calls of the moment.
+_TABLES = "; ".join(f"nft -s -t list table {table} 2>/dev/null" for table in (TABLE, MEDIA_TABLE))
 _SCRIPT = f"""
 PATH=$PATH:/usr/sbin:/sbin
 command -v nft >/dev/null && echo nft
 command -v apt-get >/dev/null && echo apt
 systemctl is-enabled -q {SERVICE} 2>/dev/null && echo enabled
-sha256sum {RULES} {UNIT} 2>/dev/null
-now=$(nft -s list table {TABLE} 2>/dev/null) && [ "$now" = "$(
-    unshare -n sh -c 'nft -f {RULES} && nft -s list table {TABLE}' 2>/dev/null
+sha256sum {RULES} {LOAD} {UNIT} 2>/dev/null
+now=$({_TABLES}); [ -n "$now" ] && [ "$now" = "$(
+    unshare -n sh -c 'nft -f {RULES} && {{ {_TABLES}; }}' 2>/dev/null
 )" ] && echo loaded
+grep -q 'set heard' {RULES} 2>/dev/null && echo media
+true
+"""
+
+
+class SshPorts(FactBase[set[int]]):
+    """Where SSH comes in: what sshd and its like listen on, and the connection that this question came through."""
+
+    def command(self) -> str:
+        return _SSH_SCRIPT
+
+    @staticmethod
+    def default() -> set[int]:
+        return set()
+
+    def process(self, output: list[str]) -> set[int]:
+        ports = set()
+        for line in output:
+            kind, _, value = line.partition("=")
+            if kind == "listen" and (found := as_listener(f"tcp {value}")):
+                if found.process.startswith(("sshd", "dropbear")):
+                    ports.add(found.port)
+            elif kind in ("through", "socket") and value.isdigit():
+                ports.add(int(value))
+        return ports
+
+
+# Whatever serves the connection is among the ancestors of the shell that is asked, and has its socket open.
+_SSH_SCRIPT = r"""
+ss -Hltnp 2>/dev/null | sed 's/^/listen=/'
+systemctl is-active -q ssh.socket 2>/dev/null &&
+    systemctl show -p Listen --value ssh.socket | sed -n 's/.*[:]\([0-9]*\) (Stream).*/socket=\1/p'
+p=$$; while [ "${p:-0}" -gt 1 ]; do
+    ss -Htnp state established 2>/dev/null | grep "pid=$p," | awk '{ sub(/.*:/, "", $3); print "through=" $3 }'
+    p=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$p/status)
+done
 true
 """

@@ -72,7 +72,7 @@ class MachineFact(FactBase[Machine]):
         for line in output:
             key, _, value = line.partition("=")
             if key == "listen":
-                if listener := _listener(value):
+                if listener := as_listener(value):
                     machine.listeners.append(listener)
             elif key == "address":
                 machine.addresses.add(value)
@@ -107,7 +107,7 @@ true
 """
 
 
-def _listener(line: str) -> Listener | None:
+def as_listener(line: str) -> Listener | None:
     """One line of `ss -Hlntup`: transport state queues local peer users:(("name",pid=1,fd=3))."""
     fields = line.split(maxsplit=6)
     if len(fields) < 5:

@@ -1,4 +1,4 @@
-"""What the proxies ask of other hosts is open to them and to nobody else, as packets see it.
+"""SIP and SSH are open, what the proxies ask of other hosts is open to them, and nothing else is, as packets see it.
 
 sip1 has the database, an rtpengine, Asterisk and a proxy, sip2 a proxy, sip3 an rtpengine. What listens and what asks
 are scripts, in the hosts' own networks.
@@ -6,6 +6,7 @@ are scripts, in the hosts' own networks.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sipstack.firewall import SERVICE, TABLE
+from sipstack.firewall import MEDIA_TABLE, SERVICE, TABLE
 from sipstack.lab.hosts import Lab
 from sipstack.lab.machine import LabHost
 from sipstack.lab.outside import Outside
@@ -23,20 +24,22 @@ from sipstack.lab.shell import as_root, run
 from tests.lab.inventories import entry, pyinfra, write_inventory
 
 PEERS = {"tcp:5432", "udp:2223", "udp:5080", "udp:5062"}
-ALL = {"tcp:5060", "udp:5060", "udp:30000"}
+SIP = {"tcp:5060", "udp:5060"}
+# A media port that has sent nothing, and what an operator runs beside us.
+OTHER = {"udp:30000", "tcp:9100", "udp:9100"}
 # A topology of two proxies, made by hand for the firewall alone.
 DEPLOY = """
 from dataclasses import replace
 from pyinfra import host, inventory
 from sipstack import site
-from sipstack.deploys.firewall import firewall, firewall_gone
+from sipstack.deploys.firewall import firewall, firewall_settled
 
 node = site.load(host, inventory)
 if len(node.members) == 3:
     members = tuple(replace(m, roles=m.roles | {"proxies"}) if m.name == "sip1" else m for m in node.members)
     node = replace(node, members=members, me=next(m for m in members if m.name == node.name))
 firewall(node)
-firewall_gone(node)
+firewall_settled(node)
 """
 ECHO = """
 import selectors, socket, sys
@@ -159,7 +162,7 @@ def inside(host: LabHost) -> list[str]:
 
 @contextmanager
 def listening(host: LabHost) -> Iterator[None]:
-    argv = [*inside(host), sys.executable, "-c", ECHO, *PEERS, *ALL]
+    argv = [*inside(host), sys.executable, "-c", ECHO, *PEERS, *SIP, *OTHER]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as echo:
         assert echo.stdout is not None
         assert echo.stdout.readline() == "ready\n"
@@ -177,13 +180,14 @@ def talking(host: LabHost, script: str, to: LabHost) -> subprocess.Popen[str]:
 
 def reached(prefix: list[str], host: LabHost, address: str = "") -> set[str]:
     """The ports of a host that answer those who ask from there."""
-    argv = [*prefix, sys.executable, "-c", ASK, address or host.address, *PEERS, *ALL]
+    argv = [*prefix, sys.executable, "-c", ASK, address or host.address, *PEERS, *SIP, *OTHER]
     return set(run(argv, timeout=30).stdout.split())
 
 
 def table(host: LabHost) -> str:
-    """Our rules as the kernel has them, without what they have counted; empty if there is no table."""
-    return host.exec("nft", "-s", "list", "table", *TABLE.split(), check=False).stdout
+    """Our rules as the kernel has them, without what they have counted and seen; empty if there is no table."""
+    names = (TABLE, MEDIA_TABLE)
+    return "".join(host.exec("nft", "-st", "list", "table", *name.split(), check=False).stdout for name in names)
 
 
 def check(lab: Lab) -> None:
@@ -192,23 +196,29 @@ def check(lab: Lab) -> None:
     with Outside(lab) as outside:
         phone = outside.public("phone").exec_prefix
         with listening(sip1):
-            assert reached(inside(sip2), sip1) == PEERS | ALL
-            assert reached(inside(sip1), sip1) == PEERS | ALL
-            assert reached(inside(sip1), sip1, "127.0.0.1") == PEERS | ALL
-            assert reached(inside(sip3), sip1) == ALL
-            assert reached(phone, sip1) == ALL
-        with listening(sip2):  # what no role opens there is none of this firewall's business
-            assert reached(inside(sip1), sip2) == PEERS | ALL
-            assert reached(phone, sip2) == (PEERS | ALL) - {"udp:5062"}
+            assert reached(inside(sip2), sip1) == PEERS | SIP
+            assert reached(inside(sip1), sip1) == PEERS | SIP | OTHER
+            assert reached(inside(sip1), sip1, "127.0.0.1") == PEERS | SIP | OTHER
+            assert reached(inside(sip3), sip1) == SIP
+            assert reached(phone, sip1) == SIP
+        with listening(sip2):
+            assert reached(inside(sip1), sip2) == {"udp:5062"} | SIP
+            assert reached(phone, sip2) == SIP
         with listening(sip3):
-            assert reached(inside(sip2), sip3) == PEERS | ALL
-            assert reached(phone, sip3) == (PEERS | ALL) - {"udp:2223"}
+            assert reached(inside(sip2), sip3) == {"udp:2223"}
+            assert reached(phone, sip3) == set()
     assert all(host.ssh("true").returncode == 0 for host in lab.hosts())
 
 
-def test_a_host_with_everything_is_left_alone(lab: Lab, deploy_file: Path) -> None:
+def open_box(lab: Lab, host: LabHost, folder: Path) -> Path:
+    """An inventory in which that host has every role, and keeps nobody out."""
+    settings = {"firewall_closed": False, "rtp_open_networks": ["0.0.0.0/0"]}
+    return write_inventory(folder / "box.py", entry(lab, host, **settings))
+
+
+def test_a_host_that_keeps_nobody_out_is_left_alone(lab: Lab, deploy_file: Path) -> None:
     host = lab.hosts()[2]
-    box = write_inventory(deploy_file.parent / "box.py", entry(lab, host))
+    box = open_box(lab, host, deploy_file.parent)
     had = host.exec("sh", "-c", "command -v nft", check=False).stdout
     deploy(box, deploy_file)
     assert host.exec("sh", "-c", "command -v nft", check=False).stdout == had
@@ -222,11 +232,46 @@ def test_ports_are_open_to_peers_only(lab: Lab, fleet: Path) -> None:
 
 def test_the_second_run_changes_nothing(lab: Lab, fleet: Path, deploy_file: Path) -> None:
     assert pending(fleet, deploy_file) == []
-    before = [host.exec("nft", "-a", "list", "ruleset").stdout for host in lab.hosts()]
+    before = [host.exec("nft", "-a", "-t", "list", "ruleset").stdout for host in lab.hosts()]
     said = deploy(fleet, deploy_file)
     assert said.count("No changes") == 3
     assert "] Success" not in said
-    assert [host.exec("nft", "-a", "list", "ruleset").stdout for host in lab.hosts()] == before
+    assert [host.exec("nft", "-a", "-t", "list", "ruleset").stdout for host in lab.hosts()] == before
+
+
+def test_what_the_operator_opens_is_open_to_whom_it_should_be(lab: Lab, fleet: Path, deploy_file: Path) -> None:
+    """And before, the deploy says what it would close."""
+    sip1, sip2, sip3 = lab.hosts()
+    with listening(sip1):
+        dry = pyinfra(fleet, str(deploy_file), "--dry", "--data", "asterisk_rtp_port_min=20002")
+        assert re.search(r"this is closed: .*9100/tcp \(python", dry.stdout + dry.stderr)
+        given = json.dumps([f"9100/tcp {sip2.address}/32", "9100/udp"])
+        deploy(fleet, deploy_file, "--data", f"firewall_open_ports={given}")
+        assert reached(inside(sip2), sip1) == PEERS | SIP | {"tcp:9100", "udp:9100"}
+        assert reached(inside(sip3), sip1) == SIP | {"udp:9100"}
+    deploy(fleet, deploy_file)
+
+
+def test_ssh_stays_open_wherever_it_comes_in(lab: Lab, fleet: Path, deploy_file: Path) -> None:
+    """A server whose name says nothing, on a port that the inventory does not know, for a router forwards to it."""
+    host = lab.hosts()[2]
+    host.exec("sh", "-ec", "cp /usr/sbin/sshd /usr/local/sbin/gate; mkdir -p /run/sshd; /usr/local/sbin/gate -p 2022")
+    forward = "type nat hook prerouting priority dstnat; tcp dport 2222 redirect to :2022;"
+    host.exec("nft", f"table ip forward {{ chain in {{ {forward} }}; }}")
+    odd = deploy_file.parent / "odd.py"
+    strict = {"ssh_strict_host_key_checking": "no", "ssh_port": 2222}
+    odd.write_text(fleet.read_text().replace(repr(entry(lab, host)), repr(entry(lab, host, **strict))))
+    try:
+        with listening(host):
+            deploy(odd, deploy_file)
+            assert "tcp dport 2022 accept" in table(host)
+            deploy(odd, deploy_file)
+            assert host.ssh("true").returncode == 0, "on port 22 as before"
+            assert reached(inside(lab.hosts()[1]), host) == {"udp:2223"}
+    finally:
+        host.exec("pkill", "-x", "gate", check=False)
+        host.exec("nft", "delete", "table", "ip", "forward")
+        deploy(fleet, deploy_file)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +280,9 @@ def test_the_second_run_changes_nothing(lab: Lab, fleet: Path, deploy_file: Path
         f"nft flush table {TABLE}",
         f"nft delete table {TABLE}",
         f"nft insert rule {TABLE} input tcp dport 5432 accept",
+        f"nft delete table {MEDIA_TABLE}",
+        f"nft flush chain {MEDIA_TABLE} input",
+        "echo 'true' >> /opt/vss/firewall/load",
         f"systemctl stop {SERVICE}",
         f"systemctl disable {SERVICE}",
         "echo '# mine' >> /opt/vss/firewall/vss.nft",
@@ -262,7 +310,8 @@ def test_a_reload_cuts_nothing_and_lets_nobody_in(lab: Lab, fleet: Path, deploy_
         deploy(fleet, deploy_file, "--data", "asterisk_port=5090")
         print("?", file=flows.stdin, flush=True)
         assert flows.stdout.readline() == "well\n"
-        assert reached(inside(sip3), sip1) == ALL | {"udp:5080"}
+        assert reached(inside(sip3), sip1) == SIP
+        assert reached(inside(sip2), sip1) == (PEERS | SIP) - {"udp:5080"}
         flows.stdin.close()
         knocks, answers = map(int, stranger.communicate("enough\n")[0].split())
         assert (knocks > 1000, answers) == (True, 0)
@@ -303,9 +352,9 @@ def test_debians_own_service_does_not_take_it_away(lab: Lab, fleet: Path) -> Non
     assert table(host) == rules
 
 
-def test_a_host_that_gets_everything_loses_it(lab: Lab, fleet: Path, deploy_file: Path) -> None:
+def test_a_host_that_keeps_nobody_out_any_more_loses_it(lab: Lab, fleet: Path, deploy_file: Path) -> None:
     host = lab.hosts()[1]
-    box = write_inventory(deploy_file.parent / "box.py", entry(lab, host))
+    box = open_box(lab, host, deploy_file.parent)
     assert len(pending(box, deploy_file)) == 1
     deploy(box, deploy_file)
     assert pending(box, deploy_file) == []

@@ -124,7 +124,10 @@ def pytest_runtest_makereport(
     if report.failed and call.excinfo:
         words = [str(call.excinfo.value).split("\nassert ")[0]]
         try:
-            for part in _suspects(item, subject):
+            parts = _suspects(item, subject)
+            if not parts:
+                report.user_properties.append(("check", item.name))
+            for part in parts:
                 words.append(f"{describe(part)}: {advice(part)}")
                 # The last line of all is about parts that do not serve, else about the checks that failed.
                 report.user_properties.append(("check", item.name) if part.serves else ("fault", describe(part)))

@@ -37,6 +37,7 @@ class Server:
     def __init__(self, entry: Entry, connections: Connections) -> None:
         self.name = entry.name
         self.node = entry.node
+        self.ssh_port = int(entry.data.get("ssh_port") or 22)
         self._connections = connections
 
     @property
