@@ -7,7 +7,7 @@ from pyinfra.operations import apt, server
 
 from sipstack import firewall as wanted
 from sipstack.deploys.prepare import FRESH_PACKAGE_LISTS
-from sipstack.facts.firewall import Firewall
+from sipstack.facts.firewall import Firewall, FirewallState
 from sipstack.node import Node
 from sipstack.operations.firewall import is_in_force, rules_gone, rules_in_force
 
@@ -20,8 +20,7 @@ def firewall(node: Node) -> None:
         return
     state = host.get_fact(Firewall)
     unit = wanted.unit()
-    if not state.nft:
-        _nftables(node, state.apt)
+    nftables(node, state)
     if not is_in_force(state, rules, unit):
         by_hand = "the firewall's rules were changed by hand; " if state.files and not state.loaded else ""
         ports = ", ".join(f"{port.number}/{port.transport}" for port in wanted.peer_ports(node))
@@ -36,8 +35,11 @@ def firewall_gone(node: Node) -> None:
         rules_gone(name="No port is for peers: the firewall is removed")
 
 
-def _nftables(node: Node, has_apt: bool) -> None:
-    if not has_apt:
+def nftables(node: Node, state: FirewallState) -> None:
+    """nft is there."""
+    if state.nft:
+        return
+    if not state.apt:
         raise DeployError(f"{node.name}: nft is missing: install nftables")
     server.shell(name="Package lists are fresh", commands=[FRESH_PACKAGE_LISTS])
     # Debian's own nftables.service stays as it is, which is disabled.
