@@ -8,6 +8,7 @@ from sipstack.deploys.firewall import firewall, firewall_settled
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, images, left_over
 from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
+from sipstack.deploys.watch import watch
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
 node = site.load(host, inventory)
@@ -21,6 +22,7 @@ engine(node)
 images(node, release)
 files(release)
 firewall(node)
+watch(node)
 
 # Switch: those that are asked before those that ask.
 service("postgres", node, release)

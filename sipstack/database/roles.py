@@ -36,6 +36,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "acc": ("INSERT",),
     "missed_calls": ("INSERT",),
     "acc_cdrs": ("INSERT",),
+    "late_record": ("INSERT",),
 }
 ALL_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 

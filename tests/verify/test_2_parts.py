@@ -7,6 +7,7 @@ import pytest
 
 from sipstack.database.provision import SQL
 from sipstack.database.schema import KAMAILIO_VERSIONS, migrations
+from sipstack.watch import SERVICE
 from tests.verify.server import NotServed, Server
 
 # The proxies look at their gateways every 5 seconds (ds_ping_interval in files/kamailio/etc/parameters.cfg).
@@ -24,6 +25,13 @@ def test_control_socket(proxy: Server) -> None:
     except NotServed:
         return
     raise AssertionError(f"{kamailio}: kamcmd exits 0 on a command that does not exist")
+
+
+@pytest.mark.needs("kamailio")
+def test_the_database_is_watched(proxy: Server) -> None:
+    """Else a silent one holds up the proxy."""
+    watch = proxy.host.service(SERVICE)
+    assert watch.is_running and watch.is_enabled, f"{proxy.name}: {SERVICE} does not run: deploy again"
 
 
 @pytest.mark.needs("postgres", "kamailio")
