@@ -39,6 +39,18 @@ call_max_seconds = 14400
 call_outside_pattern = "^([+]?[0-9]{2,15})$"
 nat_keepalive_seconds = 20
 
+# --- limits ------------------------------------------------------------------------------------------
+# Of one address. A hundred times as many messages from one where phones of the platform are, for there may be many.
+limit_requests_a_second = 50
+limit_strangers_a_minute = 60
+limit_failures_a_minute = 10
+# Of one slot.
+limit_registrations_a_minute = 1200
+limit_connections = 200
+ban_seconds = 3600
+# Networks that are never banned, such as ["192.0.2.0/24"]: the operator's own.
+trusted_networks = []
+
 # --- rollouts ----------------------------------------------------------------------------------------
 # A release is tried on this port beside the running one before it may take over.
 trial_port = 5064

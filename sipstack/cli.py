@@ -31,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--to", default="", metavar="RELEASE", help="beginning of its name (default: the one before)")
     add.set_defaults(func=_rollback)
 
+    add = verbs.add_parser("bans", help="whom the proxies do not hear any more, and how to end that")
+    add.add_argument("inventory", help="such as inventories/prod.py")
+    add.add_argument("--lift", default="", metavar="WHO", help="an address, user@address, or all")
+    add.set_defaults(func=_bans)
+
     add = verbs.add_parser("passwords", help="print number,password of every slot, for the phones")
     add.add_argument("inventory", help="such as inventories/prod.py")
     add.set_defaults(func=_passwords)
@@ -74,6 +79,12 @@ def _verify(args: argparse.Namespace) -> int:
     from sipstack import verify
 
     return verify.main(args.inventory, args.limit)
+
+
+def _bans(args: argparse.Namespace) -> int:
+    from sipstack import bans
+
+    return bans.main(args.inventory, args.lift)
 
 
 def _passwords(args: argparse.Namespace) -> int:

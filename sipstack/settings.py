@@ -24,7 +24,7 @@ SlotItems = list[int | str]
 # What all hosts of an inventory must agree on, by the beginning of the key: one host reads what another one does.
 SHARED = (
     *("sip_", "proxy_peer_port", "slot", "postgres_", "rtpengine", "gateways"),
-    *("asterisk_port", "asterisk_provider", "secrets_file"),
+    *("asterisk_port", "asterisk_provider", "secrets_file", "limit_", "ban_", "trusted_"),
 )
 
 ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -67,6 +67,18 @@ class Settings(BaseModel):
     call_ring_seconds: int = Field(ge=5, le=600, description="how long a phone may ring")
     call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
     call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
+    limit_requests_a_second: int = Field(ge=10, le=100_000, description="messages of an address; more are not heard")
+    limit_strangers_a_minute: int = Field(
+        ge=5, le=100_000, description="unanswered challenges, where no phone of ours is; more get no answer"
+    )
+    limit_failures_a_minute: int = Field(
+        ge=3, le=1000, description="wrong passwords for a slot from one address; then a ban"
+    )
+    limit_registrations_a_minute: int = Field(ge=5, le=10_000, description="registrations of a slot; more are refused")
+    limit_connections: int = Field(ge=10, le=8000, description="TCP connections of an address; more are refused")
+    ban_seconds: int = Field(ge=10, le=30 * 86400, description="how long a ban lasts")
+    trusted_networks: list[str] = Field(description="networks that are never banned, as address/bits")
+
     drain_seconds: int = Field(ge=0, le=600, description="how long a proxy waits for unanswered calls before a restart")
     service_drain_seconds: int = Field(
         ge=0, le=86400, description="how long an rtpengine or Asterisk waits for its calls to end before a restart"
@@ -129,10 +141,15 @@ class Settings(BaseModel):
             endpoint(value)
         return values
 
-    @field_validator("rtp_open_networks")
+    @field_validator("rtp_open_networks", "trusted_networks")
     @classmethod
     def _networks(cls, values: list[str]) -> list[str]:
-        return [str(ipaddress.IPv4Network(value)) for value in values]
+        for value in values:
+            try:
+                ipaddress.IPv4Network(value)
+            except ValueError:
+                raise ValueError("write address/bits, such as 192.0.2.0/24") from None
+        return values
 
     @field_validator("firewall_open_ports")
     @classmethod

@@ -33,6 +33,9 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "topos_d": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "topos_t": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "htable": ("SELECT", "INSERT", "DELETE"),  # read at start, emptied and written at stop
+    "ban": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "ban_loaded": ("SELECT",),
+    "known_loaded": ("SELECT",),
     "acc": ("INSERT",),
     "missed_calls": ("INSERT",),
     "acc_cdrs": ("INSERT",),

@@ -59,6 +59,8 @@ def test_what_belongs_to_the_inventory_is_no_setting(defaults: dict[str, Any]) -
         ({"rtpengines": ["192.0.2.3"]}, "write it as 192.0.2.10:5060"),
         ({"asterisk_provider": "sip:192.0.2.3:5060"}, "write it as 192.0.2.10:5060"),
         ({"asterisk_provider": "sip.example.net:5060"}, "the firewall knows no names"),
+        ({"trusted_networks": ["192.0.2.1/24"]}, "write address/bits, such as 192.0.2.0/24"),
+        ({"trusted_networks": ["192.0.2.0/24 || 1"]}, "write address/bits, such as 192.0.2.0/24"),
         ({"proxy_peer_port": 5080}, "proxy_peer_port is 5080, and so is another port"),
         ({"proxy_peer_port": 30000}, "proxy_peer_port is 30000, which rtp_port_min-rtp_port_max contains"),
         ({"postgres_host": "192.0.2.1:5432"}, "without a port"),
@@ -109,7 +111,7 @@ def test_a_secret_among_the_settings_is_refused_and_not_shown(defaults: dict[str
 
 def test_settings_of_single_hosts_are_not_shared(defaults: dict[str, Any]) -> None:
     keys = shared(parse(defaults))
-    assert {"sip_domain", "slots_auto", "postgres_host", "rtpengine_port"} <= keys.keys()
+    assert {"sip_domain", "slots_auto", "postgres_host", "rtpengine_port", "ban_seconds"} <= keys.keys()
     assert not {"kamailio_debug", "rtp_port_min", "packages_as_of", "log_mb"} & keys.keys()
 
 

@@ -1,0 +1,129 @@
+"""`sipstack bans`: whom the proxies do not hear any more, and how that ends (files/kamailio/etc/routes/guard.cfg)."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sipstack.errors import OperatorError
+from sipstack.inventory import Entry, Inventory, load
+from sipstack.oci import in_proxy
+from sipstack.ssh import Connections
+
+# kamcmd prints an entry of a table as name, value and type, each on its line.
+_ENTRY = re.compile(r"name: (\S+)\s+value: (\w+):(\d+):(\d+):(\d+)\s")
+_NOW = re.compile(r"^now:(\d+)$", re.MULTILINE)
+_ASKED = f"{in_proxy('kamcmd htable.dump ban')} && date +now:%s"
+# What the proxy then makes of table `ban`: nothing is there, so the row goes.
+_FORGET = "kamcmd htable.delete ban {who}; kamcmd htable.sets unwritten {who} lifted"
+HEADERS = ("WHO", "REASON", "SINCE", "UNTIL", "BY")
+
+
+@dataclass(frozen=True, order=True)
+class Ban:
+    """One ban. who: an address, or user@address. since, until: seconds since the epoch. server_id: whose ban it is."""
+
+    who: str
+    reason: str
+    since: int
+    until: int
+    server_id: int
+
+    def concerns(self, whom: str) -> bool:
+        """Whether lifting `whom` lifts this: the address with all its users, one of them, or all."""
+        return whom in ("all", self.who, self.who.rpartition("@")[2])
+
+
+def main(inventory: str, lift: str = "") -> int:
+    """Print the bans of all proxies, or lift those of an address, of user@address, or `all`.
+
+    Returns 0, and 1 if a proxy could not be asked. Raises OperatorError for an inventory that is refused, and where
+    there is nothing to lift.
+    """
+    found = load(inventory)
+    with Connections((entry.name, entry.data) for entry in found.everyone) as connections:
+        bans, silent = _ask(found, connections)
+        if lift:
+            _lift(found, connections, lift, sorted(ban for ban in bans if ban.concerns(lift)), set(silent))
+        else:
+            _show(found, bans)
+    for name, why in silent.items():
+        print(f"{name}: not asked: {why.removeprefix(f'{name}: ')}")
+    return 1 if silent else 0
+
+
+def in_force(said: str) -> set[Ban]:
+    """The bans in what a proxy printed, without those that have run out and are not cleared away yet."""
+    now = _NOW.search(said)
+    found = {Ban(who, why, *map(int, numbers)) for who, why, *numbers in _ENTRY.findall(said)}
+    return {ban for ban in found if now and ban.until > int(now[1])}
+
+
+def _proxies(found: Inventory) -> list[Entry]:
+    return [entry for entry in found.everyone if entry.node.has("proxies")]
+
+
+def _ask(found: Inventory, connections: Connections) -> tuple[set[Ban], dict[str, str]]:
+    """The bans of all proxies together, and which proxies did not answer, each with the reason."""
+    bans: set[Ban] = set()
+    silent = {}
+    for name, said in _on_proxies(found, connections, _ASKED).items():
+        if isinstance(said, OperatorError):
+            silent[name] = str(said)
+        else:
+            bans |= in_force(said)
+    return bans, silent
+
+
+def _on_proxies(found: Inventory, connections: Connections, command: str) -> dict[str, str | OperatorError]:
+    """Run a shell command on the host of every proxy at once; what each printed, or what was wrong."""
+
+    def run(entry: Entry) -> str | OperatorError:
+        try:
+            done = connections.run(entry.name, command)
+        except OperatorError as error:
+            return error
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+            return OperatorError(f"the proxy says: {said[-1]}")
+        return done.stdout
+
+    proxies = _proxies(found)
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip((entry.name for entry in proxies), pool.map(run, proxies), strict=True))
+
+
+def _show(found: Inventory, bans: set[Ban]) -> None:
+    names = {entry.node.me.server_id: entry.name for entry in _proxies(found)}
+    rows = [
+        (ban.who, ban.reason, _time(ban.since), _time(ban.until), names.get(ban.server_id, str(ban.server_id)))
+        for ban in sorted(bans)
+    ]
+    if not rows:
+        print("nobody is banned")
+        return
+    widths = [max(map(len, column)) for column in zip(HEADERS, *rows, strict=True)]
+    for row in (HEADERS, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _time(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _lift(found: Inventory, connections: Connections, whom: str, bans: Sequence[Ban], silent: set[str]) -> None:
+    if not bans:
+        raise OperatorError(f"{whom} is not banned: `sipstack bans {found.path}` shows who is")
+    names = list(dict.fromkeys(ban.who for ban in bans))
+    # A proxy that only wrote the row down and one that heard of it are told the same.
+    script = "; ".join(_FORGET.format(who=shlex.quote(who)) for who in names)
+    failed = [
+        f"{name}: {said}"
+        for name, said in _on_proxies(found, connections, in_proxy(f"sh -ec {shlex.quote(script)}")).items()
+        if isinstance(said, OperatorError) and name not in silent
+    ]
+    if failed:
+        raise OperatorError(f"not lifted everywhere: {'; '.join(failed)}: try again")
+    print(f"lifted: {', '.join(names)}")
