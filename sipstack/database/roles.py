@@ -33,6 +33,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "topos_d": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "topos_t": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "htable": ("SELECT", "INSERT", "DELETE"),  # read at start, emptied and written at stop
+    "outside_calls": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "acc": ("INSERT",),
     "missed_calls": ("INSERT",),
     "acc_cdrs": ("INSERT",),
