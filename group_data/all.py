@@ -43,7 +43,7 @@ call_premium_pattern = (
     "^(([+]|00)(1900|1976|7803|7809|449|49900|49137|3389|87[0-9]|88[1-3]|979)|1900|880[39]|0900|0137)"
 )
 # A slot that needs more than this is not a phone, or is not in the hands of its owner.
-call_max_at_once = 10
+call_max_at_once = 30
 call_max_outside_a_day = 500
 nat_keepalive_seconds = 20
 
