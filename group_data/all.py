@@ -37,6 +37,14 @@ call_ring_seconds = 120
 call_max_seconds = 14400
 # Numbers outside the platform, as Asterisk may be asked for them; 9xxx are Asterisk's own services.
 call_outside_pattern = "^([+]?[0-9]{2,15})$"
+# What costs by the minute, and whoever sends calls there earns: satellites and international networks (+87x, +881 to
+# +883, +979), and the numbers for that in North America, Russia, Britain, Germany and France. Empty: all are open.
+call_premium_pattern = (
+    "^(([+]|00)(1900|1976|7803|7809|449|49900|49137|3389|87[0-9]|88[1-3]|979)|1900|880[39]|0900|0137)"
+)
+# A slot that needs more than this is not a phone, or is not in the hands of its owner.
+call_max_at_once = 30
+call_max_outside_a_day = 500
 nat_keepalive_seconds = 20
 
 # --- limits ------------------------------------------------------------------------------------------

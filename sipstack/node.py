@@ -11,7 +11,7 @@ from sipstack.database.gateways import Gateway
 from sipstack.errors import OperatorError
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
-from sipstack.settings import Settings
+from sipstack.settings import Settings, endpoint
 
 # In the order in which they are brought up.
 ROLES = ("databases", "media", "pbx", "proxies")
@@ -218,6 +218,14 @@ class Node:
             for proxy in self.with_role("proxies")
         ]
         return self.gateways + proxies
+
+    @cached_property
+    def own_addresses(self) -> dict[str, str]:
+        """Address -> name of each machine of this system that is given by address, but for gateways, which come and go
+        without a restart. No phone is there."""
+        outside = [endpoint(value)[0] for value in self.settings.rtpengines] + [self.settings.postgres_host]
+        addresses = {host: "settings" for host in outside if host.replace(".", "").isdigit()}
+        return addresses | {member.address: member.name for member in self.members}
 
     # --- numbers ---------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
@@ -67,6 +67,13 @@ class Settings(BaseModel):
     call_ring_seconds: int = Field(ge=5, le=600, description="how long a phone may ring")
     call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
     call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
+    call_premium_pattern: str = Field(description="regular expression of those that nobody may call; empty: none")
+    call_max_at_once: int = Field(ge=1, le=1000, description="calls that one slot may place at once")
+    call_max_outside_a_day: int = Field(
+        ge=0,
+        le=1_000_000,
+        description="calls outside that one slot may make on a day (UTC); unanswered ones do not count",
+    )
     limit_requests_a_second: int = Field(ge=10, le=100_000, description="messages of an address; more are not heard")
     limit_strangers_a_minute: int = Field(
         ge=5, le=100_000, description="unanswered challenges, where no phone of ours is; more get no answer"
@@ -172,9 +179,11 @@ class Settings(BaseModel):
             raise ValueError("write an address or a host name, without a port")
         return value
 
-    @field_validator("call_outside_pattern")
+    @field_validator("call_outside_pattern", "call_premium_pattern")
     @classmethod
-    def _pattern(cls, value: str) -> str:
+    def _pattern(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "call_premium_pattern":
+            return value
         if not NUMBER_PATTERN.fullmatch(value) or "(?" in value:
             raise ValueError("write a POSIX regular expression of numbers, without quotes, spaces and backslashes")
         try:

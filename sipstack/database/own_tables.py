@@ -20,7 +20,7 @@ Connection = psycopg.Connection[TupleRow]
 
 OWN = ("dialog", "dialog_vars")
 # All that a proxy writes.
-WRITTEN = (*OWN, "location", "location_attrs", "acc", "acc_cdrs", "missed_calls", "ban")
+WRITTEN = (*OWN, "location", "location_attrs", "outside_calls", "acc", "acc_cdrs", "missed_calls", "ban")
 
 
 def difference(conn: Connection, schemas: Iterable[str], proxy: str) -> list[str]:

@@ -36,6 +36,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "ban": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "ban_loaded": ("SELECT",),
     "known_loaded": ("SELECT",),
+    "outside_calls": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "acc": ("INSERT",),
     "missed_calls": ("INSERT",),
     "acc_cdrs": ("INSERT",),

@@ -128,13 +128,29 @@ class Wire:
                 return first, headers
         raise TimeoutError
 
-    def answer(self, request: dict[str, str], status: bytes, *, tag: bytes) -> None:
-        """Answer a request of `next_request`, with a To tag that may be no text."""
+    def reply(self, timeout: float = 5.0, *, call_id: str = "") -> dict[str, str]:
+        """The headers of the next final reply (in that call), with its code as `code`."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            first, headers = parse_head(self.socket.recv(65_536).decode("utf-8", "replace"))
+            if first.startswith("SIP/2.0 ") and first[8] > "1" and call_id in headers["call-id"]:
+                return {**headers, "code": first[8:11]}
+        raise TimeoutError
+
+    def answer(
+        self, request: dict[str, str], status: bytes, *, tag: bytes = b"", contact: str = "",
+        headers: tuple[str, ...] = (), body: str = "",
+    ) -> None:  # fmt: skip
+        """Answer a request of `next_request`; the To tag may be no text, and is left out inside a call."""
         names = ("Via", "From", "Call-ID", "CSeq", "Record-Route")
         lines = [f"{name}: {request[name.lower()]}".encode() for name in names if name.lower() in request]
-        lines += [f"To: {request['to']};tag=".encode() + tag, b"Content-Length: 0"]
-        lines.append(f"Contact: <sip:{self.contact}>".encode())
-        self.send(b"SIP/2.0 " + status + b"\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
+        lines.append(f"To: {request['to']}".encode() + (b";tag=" + tag if tag else b""))
+        lines.append(f"Contact: <{contact or f'sip:{self.contact}'}>".encode())
+        lines += [line.encode() for line in headers]
+        lines += [b"Content-Type: application/sdp"] if body else []
+        lines.append(f"Content-Length: {len(body)}".encode())
+        self.send(b"SIP/2.0 " + status + b"\r\n" + b"\r\n".join(lines) + b"\r\n\r\n" + body.encode())
 
     def _acknowledge(self, invite: bytes, reply: dict[str, str]) -> None:
         uri = invite.split(b" ", 2)[1].decode()

@@ -12,8 +12,10 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack import site
 from sipstack.database.provision import wanted_subscribers
+from sipstack.facts.system import Machine
 from sipstack.node import Node
 from sipstack.paths import ROOT
+from sipstack.services import release
 
 Nodes = Callable[..., dict[str, Node]]
 ROLES = ("databases", "media", "pbx", "proxies")
@@ -155,6 +157,24 @@ def test_a_large_csv_is_read_once_a_run(nodes: Nodes, tmp_path: Path, monkeypatc
     fleet = nodes(groups, slots_csv=str(file), slot_numbers_auto="6001-6999, 600000-699999")
     assert reads.count(file) == 1
     assert len(wanted_subscribers(fleet["m3"])) == 20042
+
+
+def test_each_proxy_signs_its_own_nonces(nodes: Nodes) -> None:
+    """Only the one that made a nonce knows whether it was used; elsewhere it is no nonce at all."""
+    fleet = nodes({**box("p1"), "proxies": ["p1", "p2"]})
+    everyone = list(fleet.values())
+    services = [release(node, Machine(), everyone).service("kamailio") for node in everyone]
+    secrets = [file.content for service in services if service for file in service.files if "secrets.cfg" in file.path]
+    assert len(set(secrets)) == 2
+
+
+def test_the_addresses_of_the_system_are_no_phones(nodes: Nodes) -> None:
+    groups = {"databases": ["d1"], "media": ["m1"], "proxies": ["p1"]}
+    node = nodes(groups, gateways=["198.51.100.7:5060"], rtpengines=["198.51.100.8:2223", "m:22"])["p1"]
+    assert node.own_addresses == {
+        **{f"192.0.2.{number}": name for number, name in enumerate(("d1", "m1", "p1"), 1)},
+        "198.51.100.8": "settings",
+    }
 
 
 def test_no_repr_shows_a_secret(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

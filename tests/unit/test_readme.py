@@ -12,10 +12,14 @@ def settings_table() -> str:
     """Every setting with its default and its meaning."""
     defaults = runpy.run_path(str(ROOT / "group_data" / "all.py"))
     rows = [
-        f"| `{name}` | `{defaults[name]!r}` | {field.description} |".replace("`''`", "empty")
-        for name, field in Settings.model_fields.items()
+        f"| `{name}` | {shown(defaults[name])} | {field.description} |" for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def shown(default: object) -> str:
+    """A default as a cell of a table, in which a bar would begin the next one."""
+    return "empty" if default == "" else f"`{default!r}`".replace("|", "\\|")
 
 
 def test_the_settings_table_is_the_codes() -> None:

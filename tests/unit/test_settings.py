@@ -33,6 +33,11 @@ def test_every_setting_has_its_default_and_no_default_is_without_its_setting(def
     assert set(defaults) == set(Settings.model_fields)
 
 
+def test_no_number_need_be_barred(defaults: dict[str, Any]) -> None:
+    assert parse({**defaults, "call_premium_pattern": ""}).call_premium_pattern == ""
+    assert "call_outside_pattern" in refusal(defaults, call_outside_pattern="")
+
+
 def test_what_belongs_to_the_inventory_is_no_setting(defaults: dict[str, Any]) -> None:
     parse({**defaults, "ssh_user": "root", "_sudo": True, "address": "192.0.2.1", "state": "lab"})
 
@@ -65,6 +70,9 @@ def test_what_belongs_to_the_inventory_is_no_setting(defaults: dict[str, Any]) -
         ({"proxy_peer_port": 30000}, "proxy_peer_port is 30000, which rtp_port_min-rtp_port_max contains"),
         ({"postgres_host": "192.0.2.1:5432"}, "without a port"),
         ({"postgres_host": "192.0.2.1\n"}, "without a port"),
+        ({"call_premium_pattern": '"'}, "without quotes, spaces and backslashes"),
+        ({"call_premium_pattern": "(1"}, "write a regular expression"),
+        ({"call_max_at_once": 0}, "write 1 or more"),
         ({"postgres_user": "Vss"}, "write small letters, digits and _"),
         ({"postgres_user": "vss_owner"}, "must differ: rename one of them"),
         ({"container_memory": "lots"}, "such as '512m' or '1g'"),
