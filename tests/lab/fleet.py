@@ -83,6 +83,10 @@ class Fleet:
         found: dict[str, str] = json.loads((self.lab.state.folder / "slots.json").read_text())
         return found
 
+    def password(self, number: int) -> str:
+        """That of a slot."""
+        return self.passwords[f"slot_{number}"]
+
     def phone(self, number: int, proxy: str, **options: Any) -> Phone:
         """A phone of that slot, which talks to that proxy. Options are those of Phone."""
         user = f"slot_{number}"

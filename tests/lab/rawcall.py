@@ -6,12 +6,19 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sipstack.probe.message import parse_head
 from tests.lab.system import System
 from tests.lab.wire import DOMAIN, SDP, Wire, digest
 
 PASSED = 3.0  # seconds within which a request that the proxy lets through arrives, on a machine that has much to do
+
+
+class Accounts(Protocol):
+    """Who knows the passwords of slots: a system, or a fleet."""
+
+    def password(self, number: int) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class RawCall:
 
 
 def with_credentials(
-    system: System, wire: Wire, number: int, make: Callable[[int, tuple[str, ...]], bytes], method: str, uri: str
+    system: Accounts, wire: Wire, number: int, make: Callable[[int, tuple[str, ...]], bytes], method: str, uri: str
 ) -> bytes:
     """The request of `make(cseq, headers)` that answers the challenge to the first one."""
     code, headers = wire.ask(make(1, ()))
@@ -73,7 +80,7 @@ def with_credentials(
     return make(2, (f"Proxy-Authorization: {answer}",))
 
 
-def prepare(system: System, caller: Wire, number: int, target: str, headers: tuple[str, ...] = ()) -> bytes:
+def prepare(system: Accounts, caller: Wire, number: int, target: str, headers: tuple[str, ...] = ()) -> bytes:
     """An INVITE of slot `number` to a number, with credentials."""
     uri, call_id = f"sip:{target}@{DOMAIN}", secrets.token_hex(8)
 
@@ -84,14 +91,14 @@ def prepare(system: System, caller: Wire, number: int, target: str, headers: tup
     return with_credentials(system, caller, number, make, "INVITE", uri)
 
 
-def begin(system: System, caller: Wire, number: int, target: str, headers: tuple[str, ...] = ()) -> bytes:
+def begin(system: Accounts, caller: Wire, number: int, target: str, headers: tuple[str, ...] = ()) -> bytes:
     """Send it, and return it."""
     invite = prepare(system, caller, number, target, headers)
     caller.send(invite)
     return invite
 
 
-def complete(system: System, caller: Wire, callee: Wire, target: str, number: int = 6001) -> RawCall:
+def complete(system: Accounts, caller: Wire, callee: Wire, target: str, number: int = 6001) -> RawCall:
     """Call, answer and acknowledge."""
     begin(system, caller, number, target)
     first, invite = callee.next_request()
