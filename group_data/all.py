@@ -54,7 +54,7 @@ limit_strangers_a_minute = 60
 limit_failures_a_minute = 10
 # Of one slot.
 limit_registrations_a_minute = 1200
-limit_connections = 200
+limit_connections = 256
 ban_seconds = 3600
 # Networks that are never banned, such as ["192.0.2.0/24"]: the operator's own.
 trusted_networks = []

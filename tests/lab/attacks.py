@@ -69,21 +69,26 @@ def flood_over_tcp(proxy: str, count: int) -> tuple[int, bool]:
 
 
 def connect(proxy: str, count: int) -> int:
-    """Open so many connections; how many of them are served."""
+    """Open so many connections; how many of them stay open."""
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(count):
             with contextlib.suppress(OSError):
                 opened.append(stack.enter_context(socket.create_connection((proxy, 5060), timeout=2)))
-        for tcp in opened:
-            with contextlib.suppress(OSError):
-                tcp.sendall(options())
-        served = 0
-        for tcp in opened:
-            tcp.settimeout(2)
-            with contextlib.suppress(OSError):
-                served += tcp.recv(1000).startswith(b"SIP/2.0 ")
-        return served
+        # Those that are refused have been closed by now, for all are accepted in turn.
+        opened[0].sendall(options())
+        assert opened[0].recv(1000).startswith(b"SIP/2.0 ")
+        return sum(not _closed(tcp) for tcp in opened)
+
+
+def _closed(tcp: socket.socket) -> bool:
+    tcp.setblocking(False)
+    try:
+        return tcp.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def guess(proxy: str, user: str, passwords: list[str]) -> list[int]:
