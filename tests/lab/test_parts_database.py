@@ -15,6 +15,7 @@ DATA = "/var/lib/docker/volumes/vss_postgres_data/_data"
 HEALED_SECONDS = 5.0
 # Records that waited are written every two seconds, a file at a time.
 WRITTEN_SECONDS = 20.0
+HELD = "SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)"
 LENGTHS = [20, pytest.param(60, marks=pytest.mark.slow)]
 
 
@@ -54,6 +55,7 @@ def serves(system: System) -> bool:
 def outlives(system: System, outage: AbstractContextManager[None], seconds: float) -> None:
     """Phones register and call while it lasts, and all of it is in the database afterwards, once."""
     assert serves(system)
+    calls = system.sql(HELD)
     ((cdrs,),) = system.sql("SELECT count(*) FROM acc_cdrs")
     phones = [(number, system.password(number)) for number in range(7001, 7013)]
     with (
@@ -78,6 +80,8 @@ def outlives(system: System, outage: AbstractContextManager[None], seconds: floa
     count = "SELECT count(*) FROM acc_cdrs"
     await_that(lambda: system.sql(count) == [[str(answered)]], WRITTEN_SECONDS, f"there are not {answered} CDRs")
     bound(system, registrations)
+    # A call that has ended meanwhile is not left for the next start to find.
+    await_that(lambda: system.sql(HELD) == calls, WRITTEN_SECONDS, f"not {calls} but {system.sql(HELD)} calls are held")
 
 
 def on_record(system: System, registrations: Registrations) -> None:
@@ -132,7 +136,7 @@ def test_a_binding_of_an_outage_is_written_afterwards(system: System, how: Outag
 def test_who_cannot_be_known_is_neither_refused_nor_let_in(system: System) -> None:
     """A slot that the proxy has not seen, and a password that it does not know: 503, with a time to come back."""
     password = {number: system.password(number) for number in (6001, 6002)}
-    system.kamcmd("htable.flush", "ha1")
+    system.kamcmd("htable.delete", "ha1", "slot_6002")
     with Wire(system.address) as wire:
         assert wire.register("slot_6001", password[6001]) == 200
         with stopped(system, "vss-postgres"):
@@ -142,6 +146,14 @@ def test_who_cannot_be_known_is_neither_refused_nor_let_in(system: System) -> No
                 assert (code, "retry-after" in headers) == (503, True)
         await_that(lambda: serves(system), 20, "the database is not used again")
         assert wire.register("slot_6002", password[6002]) == 200
+
+
+def test_every_slot_is_known_from_the_start(system: System) -> None:
+    """Also one that has not registered since."""
+    system.host.exec("docker", "restart", "vss-kamailio")
+    system.host.exec("sh", "-c", "until docker exec vss-kamailio healthcheck; do sleep 0.2; done", timeout=60)
+    with Wire(system.address) as wire, stopped(system, "vss-postgres"):
+        assert wire.register("slot_7020", system.password(7020)) == 200
 
 
 def test_a_password_known_for_long_holds_while_the_database_is_away(system: System) -> None:
