@@ -65,12 +65,14 @@ def test_calls_that_are_held_end_well_after_a_restart(system: System) -> None:
     assert int(after) - int(before) == HELD
 
 
-def test_a_proxy_that_starts_before_its_database_waits_for_it(system: System) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_proxy_that_starts_before_its_database_waits_for_it(system: System, seconds: int) -> None:
     system.host.exec("docker", "stop", "vss-postgres")
     try:
         system.host.exec("docker", "restart", "vss-kamailio")
         said = "waiting for PostgreSQL"
         await_that(lambda: said in system.logs(lines=5), 20, "it does not say that it waits")
+        time.sleep(seconds)  # as long as it has to wait
     finally:
         system.host.exec("docker", "start", "vss-postgres")
     assert healthy_after(system) < HEALTHY_SECONDS
