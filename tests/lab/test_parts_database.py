@@ -19,23 +19,35 @@ HELD = "SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)
 LENGTHS = [20, pytest.param(60, marks=pytest.mark.slow)]
 
 
-@contextmanager
-def disk_full(system: System) -> Iterator[None]:
-    """PostgreSQL on a disk of its own, which has no room for the time of the block."""
+@pytest.fixture
+def small_disk(system: System) -> Iterator[None]:
+    """PostgreSQL has a disk of its own for the time of a test, with little room."""
     size = int(system.host.exec("sh", "-c", f"du -sm {DATA}").stdout.split()[0]) + 64
     system.host.exec(
         "sh", "-euc",
-        f"docker stop vss-postgres; cp -a {DATA} {DATA}.kept; mount -t tmpfs -o size={size}m,mode=700 tmpfs {DATA};"
-        f" cp -a {DATA}.kept/. {DATA}; chown --reference={DATA}.kept {DATA}; docker start vss-postgres", timeout=120,
+        f"docker stop vss-postgres; mkdir {DATA}.kept; cp -a {DATA}/. {DATA}.kept;"
+        f" mount -t tmpfs -o size={size}m tmpfs {DATA}; cp -a {DATA}.kept/. {DATA};"
+        f" chown --reference={DATA}.kept/base {DATA}; chmod 700 {DATA}; docker start vss-postgres",
+        timeout=120,
     )  # fmt: skip
+    yield
+    system.host.exec(
+        "sh", "-euc",
+        f"docker stop vss-postgres; find {DATA}.kept -mindepth 1 -delete; cp -a {DATA}/. {DATA}.kept; umount {DATA};"
+        f" find {DATA} -mindepth 1 -delete; cp -a {DATA}.kept/. {DATA}; rm -r {DATA}.kept; docker start vss-postgres",
+        timeout=120,
+    )  # fmt: skip
+
+
+@contextmanager
+def disk_full(system: System) -> Iterator[None]:
+    """No room is left for the time of the block."""
+    filler = f"{DATA}/filler"
+    system.host.exec("sh", "-euc", f"fallocate -l $(df -B1 --output=avail {DATA} | tail -n 1) {filler}")
     try:
         yield
     finally:
-        system.host.exec(
-            "sh", "-euc",
-            f"docker stop vss-postgres; rm -rf {DATA}.kept/*; cp -a {DATA}/. {DATA}.kept; umount {DATA};"
-            f" cp -a {DATA}.kept/. {DATA}; rm -rf {DATA}.kept; docker start vss-postgres", timeout=120,
-        )  # fmt: skip
+        system.host.exec("rm", filler)
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +123,11 @@ def test_frozen(system: System, seconds: int) -> None:
 @pytest.mark.parametrize("seconds", LENGTHS)
 def test_stopped(system: System, seconds: int) -> None:
     outlives(system, stopped(system, "vss-postgres"), seconds)
+
+
+@pytest.mark.parametrize("seconds", LENGTHS)
+def test_disk_full(system: System, small_disk: None, seconds: int) -> None:
+    outlives(system, disk_full(system), seconds)
 
 
 @pytest.mark.parametrize("how", [frozen, stopped])
