@@ -143,8 +143,8 @@ def _apply_subscribers(host: Host, node: Node) -> None:
         )
     host.log_styled(f"Subscribers: {change.summary()}", fg="green")
     if change.changed or change.removed:
-        # What the proxies remember of passwords would let the old ones in until it expires.
-        on_every_proxy(host, "kamcmd htable.flush ha1")
+        # What the proxies remember of passwords would let the old ones in. A release of before cannot read them again.
+        on_every_proxy(host, "sh -c 'kamcmd htable.reload ha1 || kamcmd htable.flush ha1'")
 
 
 def on_every_proxy(host: Host, command: str) -> None:

@@ -23,6 +23,7 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "schema_migration": ("SELECT",),  # the image compares the number at start
     "version": ("SELECT",),
     "subscriber": ("SELECT",),
+    "known_ha1": ("SELECT",),
     "dispatcher": ("SELECT",),
     "address": ("SELECT",),
     "location": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -23,7 +23,7 @@ class Load:
         self, proxies: Sequence[str], phones: Sequence[tuple[int, str]], calls: int, hold: tuple[float, float]
     ) -> None:
         self._order: dict[str, Any] = {
-            "proxies": [f"{proxy}:5060" for proxy in proxies],
+            "proxies": [proxy if ":" in proxy else f"{proxy}:5060" for proxy in proxies],
             "domain": "vss.internal",
             "phones": [[str(number), f"slot_{number}", password] for number, password in phones],
             "calls": calls,

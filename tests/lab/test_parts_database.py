@@ -15,26 +15,39 @@ DATA = "/var/lib/docker/volumes/vss_postgres_data/_data"
 HEALED_SECONDS = 5.0
 # Records that waited are written every two seconds, a file at a time.
 WRITTEN_SECONDS = 20.0
+HELD = "SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)"
 LENGTHS = [20, pytest.param(60, marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def small_disk(system: System) -> Iterator[None]:
+    """PostgreSQL has a disk of its own for the time of a test, with little room."""
+    size = int(system.host.exec("sh", "-c", f"du -sm {DATA}").stdout.split()[0]) + 64
+    system.host.exec(
+        "sh", "-euc",
+        f"docker stop vss-postgres; mkdir {DATA}.kept; cp -a {DATA}/. {DATA}.kept;"
+        f" mount -t tmpfs -o size={size}m tmpfs {DATA}; cp -a {DATA}.kept/. {DATA};"
+        f" chown --reference={DATA}.kept/base {DATA}; chmod 700 {DATA}; docker start vss-postgres",
+        timeout=120,
+    )  # fmt: skip
+    yield
+    system.host.exec(
+        "sh", "-euc",
+        f"docker stop vss-postgres; find {DATA}.kept -mindepth 1 -delete; cp -a {DATA}/. {DATA}.kept; umount {DATA};"
+        f" find {DATA} -mindepth 1 -delete; cp -a {DATA}.kept/. {DATA}; rm -r {DATA}.kept; docker start vss-postgres",
+        timeout=120,
+    )  # fmt: skip
 
 
 @contextmanager
 def disk_full(system: System) -> Iterator[None]:
-    """PostgreSQL on a disk of its own, which has no room for the time of the block."""
-    size = int(system.host.exec("sh", "-c", f"du -sm {DATA}").stdout.split()[0]) + 64
-    system.host.exec(
-        "sh", "-euc",
-        f"docker stop vss-postgres; cp -a {DATA} {DATA}.kept; mount -t tmpfs -o size={size}m,mode=700 tmpfs {DATA};"
-        f" cp -a {DATA}.kept/. {DATA}; chown --reference={DATA}.kept {DATA}; docker start vss-postgres", timeout=120,
-    )  # fmt: skip
+    """No room is left for the time of the block."""
+    filler = f"{DATA}/filler"
+    system.host.exec("sh", "-euc", f"fallocate -l $(df -B1 --output=avail {DATA} | tail -n 1) {filler}")
     try:
         yield
     finally:
-        system.host.exec(
-            "sh", "-euc",
-            f"docker stop vss-postgres; rm -rf {DATA}.kept/*; cp -a {DATA}/. {DATA}.kept; umount {DATA};"
-            f" cp -a {DATA}.kept/. {DATA}; rm -rf {DATA}.kept; docker start vss-postgres", timeout=120,
-        )  # fmt: skip
+        system.host.exec("rm", filler)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +67,7 @@ def serves(system: System) -> bool:
 def outlives(system: System, outage: AbstractContextManager[None], seconds: float) -> None:
     """Phones register and call while it lasts, and all of it is in the database afterwards, once."""
     assert serves(system)
+    calls = system.sql(HELD)
     ((cdrs,),) = system.sql("SELECT count(*) FROM acc_cdrs")
     phones = [(number, system.password(number)) for number in range(7001, 7013)]
     with (
@@ -78,6 +92,8 @@ def outlives(system: System, outage: AbstractContextManager[None], seconds: floa
     count = "SELECT count(*) FROM acc_cdrs"
     await_that(lambda: system.sql(count) == [[str(answered)]], WRITTEN_SECONDS, f"there are not {answered} CDRs")
     bound(system, registrations)
+    # A call that has ended meanwhile is not left for the next start to find.
+    await_that(lambda: system.sql(HELD) == calls, WRITTEN_SECONDS, f"not {calls} but {system.sql(HELD)} calls are held")
 
 
 def on_record(system: System, registrations: Registrations) -> None:
@@ -109,6 +125,11 @@ def test_stopped(system: System, seconds: int) -> None:
     outlives(system, stopped(system, "vss-postgres"), seconds)
 
 
+@pytest.mark.parametrize("seconds", LENGTHS)
+def test_disk_full(system: System, small_disk: None, seconds: int) -> None:
+    outlives(system, disk_full(system), seconds)
+
+
 @pytest.mark.parametrize("how", [frozen, stopped])
 def test_a_binding_of_an_outage_is_written_afterwards(system: System, how: Outage) -> None:
     """And one that was removed meanwhile goes: whoever reads the table next, as after a restart, finds what is true."""
@@ -132,7 +153,7 @@ def test_a_binding_of_an_outage_is_written_afterwards(system: System, how: Outag
 def test_who_cannot_be_known_is_neither_refused_nor_let_in(system: System) -> None:
     """A slot that the proxy has not seen, and a password that it does not know: 503, with a time to come back."""
     password = {number: system.password(number) for number in (6001, 6002)}
-    system.kamcmd("htable.flush", "ha1")
+    system.kamcmd("htable.delete", "ha1", "slot_6002")
     with Wire(system.address) as wire:
         assert wire.register("slot_6001", password[6001]) == 200
         with stopped(system, "vss-postgres"):
@@ -142,6 +163,14 @@ def test_who_cannot_be_known_is_neither_refused_nor_let_in(system: System) -> No
                 assert (code, "retry-after" in headers) == (503, True)
         await_that(lambda: serves(system), 20, "the database is not used again")
         assert wire.register("slot_6002", password[6002]) == 200
+
+
+def test_every_slot_is_known_from_the_start(system: System) -> None:
+    """Also one that has not registered since."""
+    system.host.exec("docker", "restart", "vss-kamailio")
+    system.host.exec("sh", "-c", "until docker exec vss-kamailio healthcheck; do sleep 0.2; done", timeout=60)
+    with Wire(system.address) as wire, stopped(system, "vss-postgres"):
+        assert wire.register("slot_7020", system.password(7020)) == 200
 
 
 def test_a_password_known_for_long_holds_while_the_database_is_away(system: System) -> None:
