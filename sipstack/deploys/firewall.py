@@ -25,8 +25,7 @@ def firewall(node: Node) -> None:
     rules = wanted.rules(node, ssh_ports, with_media=state.media)
     if not rules:
         return
-    if not state.nft:
-        _nftables(node, state.apt)
+    nftables(node, state)
     if not is_in_force(state, rules):
         _tell(node, state, ssh_ports)
     rules_in_force(name="Ports are open to whom they should be", rules=rules)
@@ -83,8 +82,11 @@ def _closed(one: Listener, node: Node, ssh_ports: set[int]) -> bool:
     return not any(port.has(one.transport, one.port) for port in wanted.open_ports(node, ssh_ports))
 
 
-def _nftables(node: Node, has_apt: bool) -> None:
-    if not has_apt:
+def nftables(node: Node, state: FirewallState) -> None:
+    """nft is there."""
+    if state.nft:
+        return
+    if not state.apt:
         raise DeployError(f"{node.name}: nft is missing: install nftables")
     server.shell(name="Package lists are fresh", commands=[FRESH_PACKAGE_LISTS])
     # Debian's own nftables.service stays as it is, which is disabled.
