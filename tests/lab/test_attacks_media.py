@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sipstack.firewall import MEDIA_TABLE
+from sipstack.firewall import MEDIA_TABLE, SERVICE
 from sipstack.lab.namespaces import Namespace, ip_in
 from sipstack.lab.outside import Nat, Outside
 from sipstack.lab.shell import run
@@ -159,3 +159,22 @@ def test_a_phone_that_moves_is_heard_where_it_says_so(system: System) -> None:
         assert sides[0].reinvite() == 200
         hear_each_other(*sides)
         made.unharmed()
+
+
+@pytest.mark.parametrize("verb", ["reload", "restart"])
+def test_the_firewall_may_be_loaded_while_people_talk(system: System, verb: str) -> None:
+    """Also when it knows nothing of them any more, as after a restart."""
+    with scene(system, "symmetric", "symmetric") as made:
+        sides = answered(made.anna, made.bert, "6002")
+        hear_each_other(*sides)
+        made.attacker.end()
+        system.host.exec("systemctl", verb, SERVICE)
+        await_learnt(system)
+        hear_each_other(*sides)
+        ports = [media_port(side) for side in sides]
+        with Attacker(made.outside.public("oscar"), system.address) as attacker:
+            attacker.attack(min(ports), min(ports) + 1)
+            time.sleep(LEARNT_SECONDS)
+            hear_each_other(*sides)
+            assert attacker.end()[1] == 0
+        assert [onlooker.end() for onlooker in made.onlookers] == [[0], [0]]
