@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.lab.fleet import PROXIES, TONES, Fleet, eventually, others
+from tests.lab.fleet import PROXIES, TONES, Fleet, eventually, on_this_machine, others
 from tests.lab.fleet_calls import end, forget_bindings, hear, known_at, on_record, rows, talk
 from tests.lab.homes import HOMES, home
 from tests.lab.wire import DOMAIN, Wire
@@ -43,8 +43,9 @@ def test_a_slot_is_called_through_every_proxy(fleet: Fleet, kind: str) -> None:
     ):
         for ender, caller in enumerate(callers):
             bert.register(check=True)
+            eventually(lambda: known_at(fleet, 7001) == dict.fromkeys(PROXIES, 1), on_this_machine(KNOWN_WITHIN))
             tones = (TONES[ender], BERTS)
-            sides = talk(caller, bert, 7001, tones, KNOWN_WITHIN)
+            sides = talk(caller, bert, 7001, tones)
             for side in sides:  # the second only when the first is over, as RFC 3261 section 14.1 has it
                 assert side.reinvite() == 200
                 hear(sides, tones)
