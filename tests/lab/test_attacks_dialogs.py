@@ -199,6 +199,23 @@ def test_an_acknowledgement_cannot_be_led_astray(system: System) -> None:
         nothing_came_in(victim)
 
 
+def test_an_answer_of_a_stranger_goes_nowhere(system: System) -> None:
+    """It would be sent to whoever its second Via names."""
+    with raw_call(system) as (caller, callee, call), Wire(system.address) as stranger, Wire(system.address) as victim:
+        for side in (call, call.turned):
+            request = side.request(stranger, "INVITE", cseq=2).decode()
+            first, _, rest = request.partition("\r\n")
+            vias = f"Via: SIP/2.0/UDP {system.address}:5060;branch=z9hG4bKa.b.0\r\n"
+            vias += f"Via: SIP/2.0/UDP {victim.contact};branch=z9hG4bKc\r\n"
+            answer = f"SIP/2.0 200 OK\r\n{vias}{rest.partition(chr(10))[2]}"
+            assert first.startswith("INVITE")
+            stranger.send(answer.encode())
+        goes_on(caller, callee, call)
+        with pytest.raises(TimeoutError):
+            victim.socket.settimeout(0.3)
+            victim.socket.recv(65_536)
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_what_phones_do_in_a_call_they_still_can(system: System, transport: str) -> None:
     with phones(system, 6001, 6002, transport=transport) as (anna, bert):
