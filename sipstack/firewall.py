@@ -99,9 +99,10 @@ def media(node: Node) -> Media | None:
     settings = node.settings
     if not node.has("media") or "0.0.0.0/0" in settings.rtp_open_networks:
         return None
-    gateways = [member.address for member in node.with_role("pbx") if member.name != node.name]
-    given = _addresses(settings.gateways)
-    sources = dict.fromkeys([*gateways, *given, *settings.rtp_open_networks])
+    # A proxy begins, for a phone (routes/media.cfg).
+    ours = [*node.with_role("pbx"), *node.with_role("proxies")]
+    others = [member.address for member in ours if member.name != node.name]
+    sources = dict.fromkeys([*others, *_addresses(settings.gateways), *settings.rtp_open_networks])
     return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources))
 
 

@@ -13,8 +13,7 @@ from .message import Address
 from .rtp import Rtp
 
 EXPIRES = 120
-# On a call that is answered at once, rtpengine's firewall hears a phone within a second (flag pierce-NAT).
-HEAR_SECONDS = 2.5
+HEAR_SECONDS = 1.5
 _PACKETS = 5  # of 20 ms that have to be heard; the record of the call then has a duration, too
 _PATIENCE = 3.5  # seconds for one answer; less than a step has, so that the error can say which it was
 

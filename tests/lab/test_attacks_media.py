@@ -3,6 +3,7 @@
 The attacker has an address of its own, knows every media port, and sends from before the call to its end.
 """
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from sipstack.probe.phone import Phone
 from tests.lab.bystander import Attacker, Onlooker
 from tests.lab.system import System
 from tests.lab.test_calls import hear_each_other
+from tests.lab.wire import DOMAIN, Wire, forget_bindings
 
 ALL_PORTS = (30000, 39999)
 # Longer than rtpengine learns where a phone sends from (3 s after the last word of the signalling).
@@ -178,3 +180,41 @@ def test_the_firewall_may_be_loaded_while_people_talk(system: System, verb: str)
             hear_each_other(*sides)
             assert attacker.end()[1] == 0
         assert [onlooker.end() for onlooker in made.onlookers] == [[0], [0]]
+
+
+def test_who_answers_at_once_is_heard_at_once(system: System) -> None:
+    """rtpengine alone would begin at its next second; of three calls that would be more than a hundred packets."""
+    lost = 0
+    with Outside(system.lab) as outside, ExitStack() as stack:
+        anna, bert = (
+            stack.enter_context(
+                system.phone(number, tone=tone, exec_prefix=outside.behind_nat(name, "symmetric").exec_prefix)
+            )
+            for number, tone, name in ((6001, 440, "anna"), (6002, 880, "bert"))
+        )
+        for phone in (anna, bert):
+            phone.register(check=True)
+        for _ in range(3):
+            sides = answered(anna, bert, "6002")
+            hear_each_other(*sides)
+            here, there = (side.audio() for side in sides)
+            lost += here.sent + there.sent - here.received - there.received
+            sides[0].hangup()
+            sides[1].wait_state("disconnected")
+    assert lost < 40
+
+
+@pytest.mark.parametrize("line", ["c=IN IP4 {0}: 1", "c=IN IP4 {0} : 1\r\nm=audio {1} : 1", "m=audio : {1}"])
+def test_a_header_does_not_say_where_the_first_packet_goes(system: System, line: str) -> None:
+    with ExitStack() as stack:
+        caller, called = (stack.enter_context(Wire(system.address)) for _ in range(2))
+        other = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        other.bind((caller.address, 45000))  # which is the port in the offer, too
+        other.settimeout(1)
+        stack.callback(forget_bindings, system)
+        assert called.register("slot_6002", system.password(6002)) == 200
+        target, headers = f"sip:6002@{DOMAIN}", (line.format(caller.address, 45000),)
+        caller.ask_as("slot_6001", system.password(6001), "INVITE", target, 1.0, headers=headers)
+        with pytest.raises(TimeoutError):
+            while sent_by_a_relay := other.recvfrom(2000):
+                assert 30000 <= sent_by_a_relay[1][1] <= 39999, "it came from the proxy itself"

@@ -85,7 +85,7 @@ def test_proxies_are_open_to_each_other(nodes: Nodes) -> None:
 def test_who_may_send_rtp_uncalled(nodes: Nodes) -> None:
     fleet = nodes(FLEET, gateways=["192.0.2.99:5060", "gw.example.net:5060"], rtp_open_networks=["198.51.100.0/24"])
     filtered = media(fleet["m1"])
-    assert filtered and filtered.sources == (fleet["pbx"].address, "192.0.2.99", "198.51.100.0/24")
+    assert filtered and filtered.sources == (fleet["pbx"].address, fleet["p1"].address, "192.0.2.99", "198.51.100.0/24")
     assert media(fleet["p1"]) is None
     assert "set heard" in rules(fleet["m1"], SSH)
     assert "set heard" not in rules(fleet["m1"], SSH, with_media=False)
