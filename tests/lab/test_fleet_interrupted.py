@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sipstack.operations.tidy import leftovers
-from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually
+from tests.lab.fleet import HOSTS, PROXIES, Fleet, eventually, on_this_machine
 from tests.lab.fleet_calls import agree, forget_bindings, talk
 from tests.lab.run import Run
 
@@ -40,11 +40,11 @@ def kill_at(fleet: Fleet, run: Run, moment: str) -> None:
     before = fleet.started_at("sip1")
     run.await_line(MOMENTS[moment])
     if moment == "switching":
-        eventually(lambda: fleet.started_at("sip1") != before, 60)
+        eventually(lambda: fleet.started_at("sip1") != before, on_this_machine(60))
     elif moment == "second proxy":
         proved = "cat /opt/vss/proved"
         old = fleet.hosts["sip1"].exec("sh", "-c", proved).stdout
-        eventually(lambda: fleet.hosts["sip1"].exec("sh", "-c", proved).stdout != old, 90)
+        eventually(lambda: fleet.hosts["sip1"].exec("sh", "-c", proved).stdout != old, on_this_machine(90))
     assert run.process.poll() is None, run.output
     run.kill()
 
