@@ -13,6 +13,9 @@ from sipstack.paths import COMPOSE_FILE, HOME, ROOT
 from sipstack.settings import endpoint
 from sipstack.templates import render as _render
 
+# MB
+MEMORY_STEP = 512
+
 
 @dataclass(frozen=True)
 class HostFile:
@@ -153,7 +156,9 @@ def _memory(node: Node, name: str) -> str:
         "kamailio": settings.kamailio_shm_mb + processes * settings.kamailio_pkg_mb,
         "postgres": 10 * node.database_connections,
     }
-    return f"{512 + needed.get(name, 1536)}m"
+    # In steps: a worker more is no reason for another limit.
+    steps = 1 + -(-needed.get(name, 1536) // MEMORY_STEP)
+    return f"{steps * MEMORY_STEP}m"
 
 
 def _seal(node: Node, content: str) -> str:

@@ -71,10 +71,10 @@ def test_the_same_settings_make_the_same_release(releases: Releases) -> None:
         ({"rtp_port_max": 39000}, {"rtpengine": ["etc/rtpengine.conf changed"]}),
         ({"asterisk_rtp_port_max": 29000}, {"asterisk": ["etc/rtp.conf changed"]}),
         ({"container_memory": "1g"}, {
-            "postgres": ["mem_limit 2072m -> 1g"],
+            "postgres": ["mem_limit 2560m -> 1g"],
             "rtpengine": ["mem_limit 2048m -> 1g"],
             "asterisk": ["mem_limit 2048m -> 1g"],
-            "kamailio": ["mem_limit 1664m -> 1g"],
+            "kamailio": ["mem_limit 2048m -> 1g"],
         }),
         ({"gateways": ["192.0.2.9:5060"]}, {}),
         ({"firewall_closed": False, "rtp_open_networks": ["0.0.0.0/0"]}, {}),
