@@ -16,8 +16,8 @@ from sipstack.ssh import Connections
 _ENTRY = re.compile(r"name: (\S+)\s+value: (\w+):(\d+):(\d+):(\d+)\s")
 _NOW = re.compile(r"^now:(\d+)$", re.MULTILINE)
 _ASKED = f"{in_proxy('kamcmd htable.dump ban')} && date +now:%s"
-# What the proxy then makes of table `ban`: nothing is there, so the row goes. One that has been told by another proxy has
-# nothing to delete any more.
+# What the proxy then makes of table `ban`: nothing is there, so the row goes. Who was told by another proxy already has
+# nothing to delete.
 _FORGET = "kamcmd htable.delete ban {who} || :; kamcmd htable.sets unwritten {who} lifted"
 HEADERS = ("WHO", "REASON", "SINCE", "UNTIL", "BY")
 

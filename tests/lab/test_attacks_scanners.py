@@ -37,7 +37,14 @@ def sipvicious(place: Namespace, home: Path, tool: str, *arguments: str, renamed
     return [line for line in done.stdout.splitlines() if line.startswith("|")][1:]
 
 
-@pytest.mark.parametrize(("name", "transport"), [*((name, "udp") for name in NAMES), (NAMES[0], "tcp")])
+@pytest.mark.parametrize(
+    ("name", "transport"),
+    [
+        *((name, "udp") for name in NAMES[:2]),
+        *(pytest.param(name, "udp", marks=pytest.mark.slow) for name in NAMES[2:]),
+        (NAMES[0], "tcp"),
+    ],
+)
 def test_who_calls_himself_a_scanner_is_not_heard_again(system: System, name: str, transport: str) -> None:
     ask = {"udp": attacks.code_over_udp, "tcp": attacks.code_over_tcp}[transport]
     with stranger(system) as place:
