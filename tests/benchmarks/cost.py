@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sipstack.agent.agent import Agent
 from sipstack.agent.exchange import Account
+from sipstack.lab.state import state_name
 
 ROUNDS = 6
 REGISTRATIONS = 150
@@ -46,7 +47,7 @@ class Subject:
         return int(dict(line.split() for line in shown.splitlines())["usage_usec"])
 
     async def phone(self, number: int) -> Agent:
-        state = self.checkout / ".state" / self.lab
+        state = self.checkout / ".state" / state_name(self.lab)
         address = json.loads((state / "hosts.json").read_text())["hosts"]["sip1"]
         password = json.loads((state / "slots.json").read_text())[f"slot_{number}"]
         account = Account(str(number), f"slot_{number}", password, "vss.internal")

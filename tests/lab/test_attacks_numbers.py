@@ -177,7 +177,7 @@ def test_a_redirection_is_not_followed(system: System) -> None:
 
 
 def test_a_gateway_is_not_redirected(system: System) -> None:
-    """It would call out at once, for whoever is called."""
+    """One that follows would call out at once, for whoever is called: it is told that nobody is there."""
     with Wire(system.address) as callee:
         assert callee.register("slot_6003", system.password(6003)) == 200
         system.host.exec(*ASTERISK, "channel originate PJSIP/6003@proxies application Wait 3")
@@ -187,3 +187,5 @@ def test_a_gateway_is_not_redirected(system: System) -> None:
         gone = f"! {' '.join(ASTERISK)} 'core show channels concise' | grep -q ^PJSIP/proxies-.*!6003!"
         system.host.exec("sh", "-c", f"until {gone}; do sleep 0.2; done", timeout=15)
         assert system.sql("SELECT dst_user FROM missed_calls ORDER BY id DESC LIMIT 1") == [["slot_6003"]]
+        said = [line for line in system.logs(lines=100).splitlines() if "would redirect a gateway" in line]
+        assert [line for line in said if invite["call-id"] in line]
