@@ -32,7 +32,7 @@ class Side:
 
 @dataclass(frozen=True)
 class RawCall:
-    """What whoever has seen one of its messages knows of a call."""
+    """What whoever has seen one of its messages knows of a call. `route`: the way of the caller, proxy by proxy."""
 
     call_id: str
     caller: Side
@@ -42,7 +42,7 @@ class RawCall:
     @property
     def turned(self) -> RawCall:
         """The same call, with the called side speaking."""
-        return replace(self, caller=self.callee, callee=self.caller)
+        return replace(self, caller=self.callee, callee=self.caller, route=backwards(self.route))
 
     def request(
         self, wire: Wire, method: str, *, cseq: int = 50, uri: str = "", routes: Sequence[str] | None = None,
@@ -117,7 +117,7 @@ def acknowledged(caller: Wire, target: str, number: int = 6001, contact: str = "
         reply["call-id"],
         Side(f"slot_{number}", tag_of(reply["from"]), contact),
         Side(target, tag_of(reply["to"]), uri_of(reply["contact"])),
-        reply["record-route"],
+        backwards(reply["record-route"]),
     )
     caller.send(call.request(caller, "ACK", cseq=2))
     return call
@@ -150,6 +150,11 @@ def goes_on(caller: Wire, callee: Wire, call: RawCall) -> None:
         assert wire.reply()["cseq"] == wanted
     assert not caller.seen
     assert not callee.seen
+
+
+def backwards(route: str) -> str:
+    """A route set from its other end (RFC 3261 section 12.1.2)."""
+    return ", ".join(reversed(route.split(", ")))
 
 
 def call_id_of(request: bytes) -> str:

@@ -38,8 +38,10 @@ def bans(fleet: Fleet, *arguments: str) -> str:
 
 @contextmanager
 def stranger(fleet: Fleet) -> Iterator[Namespace]:
-    """A machine in the open, whose ban is lifted afterwards."""
+    """A machine in the open of which the proxies know nothing, and whose ban is lifted afterwards."""
     with Outside(fleet.lab) as outside:
+        for proxy in PROXIES:
+            fleet.kamcmd(proxy, "htable.flush", "known")  # the addresses of namespaces are used again
         try:
             yield outside.public("stranger")
         finally:
@@ -83,6 +85,7 @@ def test_a_call_is_closed_to_strangers_at_every_proxy(fleet: Fleet, method: str)
                     assert attacker.ask(side.request(attacker, method, headers=headers))[0] in (403, 407, 481), proxy
         goes_on(caller, callee, call)
         caller.send(call.request(caller, "BYE", cseq=2000))
+        callee.answer(callee.next_request()[1], b"200 OK")
         assert callee.register("slot_7001", fleet.password(7001), headers=("Expires: 0",)) == 200
 
 
@@ -117,6 +120,7 @@ def test_calls_of_a_slot_are_counted_over_all_proxies(fleet: Fleet) -> None:
                 assert third.ask(prepare(fleet, third, 6001, "7001"))[0] == 403
             for wire, call in zip(wires, calls, strict=True):
                 wire.send(call.request(wire, "BYE", cseq=2000))
+                callee.answer(callee.next_request()[1], b"200 OK")
                 wire.socket.close()
             assert anna.call("9002", timeout=5)
     finally:
