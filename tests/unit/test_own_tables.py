@@ -111,6 +111,19 @@ def test_what_is_removed_before_its_time_is_noted(database: Database, expires: s
             conn.execute("DELETE FROM location_gone")
 
 
+def test_a_binding_is_removed_by_the_proxy_that_has_it(database: Database) -> None:
+    """Or by one at which the phone has left, which says so; and by anybody once it has expired."""
+    with as_proxy(database, 1) as first, as_proxy(database, 2) as second:
+        first.execute(BINDING.format(VALID).encode(), ["ruid", 1])
+        first.execute(BINDING.format(EXPIRED).encode(), ["old", 1])
+        first.commit()
+        second.execute("DELETE FROM location")
+        assert second.execute("SELECT ruid FROM location").fetchall() == [("ruid",)]
+        second.execute("INSERT INTO location_gone (ruid, username) VALUES ('ruid', 'slot_6001')")
+        second.execute("DELETE FROM location WHERE ruid = 'ruid'")
+        assert one(second, "SELECT count(*) FROM location") == 0
+
+
 def test_what_was_removed_does_not_come_back(database: Database) -> None:
     """As when another proxy, which has not heard of it, tells it to the owner."""
     with as_proxy(database, 1) as conn:
