@@ -67,7 +67,7 @@ def serves(system: System) -> bool:
 
 def outlives(system: System, outage: AbstractContextManager[None], seconds: float) -> None:
     """Phones register and call while it lasts, and all of it is in the database afterwards, once."""
-    assert serves(system)
+    await_that(lambda: serves(system), 20, "the database is not used")
     calls = system.sql(HELD)
     ((cdrs,),) = system.sql("SELECT count(*) FROM acc_cdrs")
     phones = [(number, system.password(number)) for number in range(7001, 7013)]
