@@ -1,115 +1,127 @@
-"""What a registration and a call cost the proxy, in CPU time, compared between deployed systems that are up at once.
+"""What a registration and a call cost in CPU time of the proxy, with its configuration of another checkout and of now.
 
-    python -m tests.benchmarks.cost before=/path/to/a/checkout:lab1 after=.:lab2
+    python -m tests.benchmarks.cost LAB CHECKOUT
 
-Each system is a lab of its checkout with all on one host. They take turns, round by round, so that what else the
-machine does meets all of them. Measured is what Kamailio's container has used (cpu.stat of its control group), less
-what it uses when nothing happens.
+LAB has the host sip1, deployed from here with what the load needs: --data firewall_open_ports='["5066/udp"]'
+--data limit_requests_a_second=100000 --data limit_registrations_a_minute=10000. Beside its proxy another one runs, with the entrypoint and the routes of
+CHECKOUT, on a port of its own; they are asked in turns. Counted is the cgroup of each container; what watches the
+database beside them is shown as what it takes all the time.
 """
 
-import asyncio
 import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from sipstack.agent.agent import Agent
-from sipstack.agent.exchange import Account
-from sipstack.lab.state import state_name
+from sipstack.lab.hosts import Lab
+from tests.lab.load import Load
+from tests.lab.wire import Wire
 
-ROUNDS = 6
-REGISTRATIONS = 150
-CALLS = 40
-IDLE_SECONDS = 5.0
-CALLER, CALLED = 6001, 6002
-USAGE = (
-    "cat /sys/fs/cgroup/$(sed -n 's/^0::.//p' /proc/$(docker inspect -f '{{.State.Pid}}' vss-kamailio)/cgroup)/cpu.stat"
-)
-
-
-@dataclass
-class Subject:
-    """A deployed system, and what has been measured of it: microseconds for one of a kind, once a round."""
-
-    label: str
-    checkout: Path
-    lab: str
-    costs: dict[str, list[float]] = field(default_factory=dict)
-
-    def used(self) -> int:
-        """CPU time of Kamailio's container since it was started, microseconds."""
-        command = ["docker", "exec", f"sipstack-{self.lab}-sip1", "sh", "-c", USAGE]
-        shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return int(dict(line.split() for line in shown.splitlines())["usage_usec"])
-
-    async def phone(self, number: int) -> Agent:
-        state = self.checkout / ".state" / state_name(self.lab)
-        address = json.loads((state / "hosts.json").read_text())["hosts"]["sip1"]
-        password = json.loads((state / "slots.json").read_text())[f"slot_{number}"]
-        account = Account(str(number), f"slot_{number}", password, "vss.internal")
-        return await Agent.open(account, [(address, 5060)], packet_seconds=1.0)
-
-    async def measure(self, kind: str, count: int, work: Callable[[], Awaitable[None]]) -> None:
-        """Do it `count` times, and note what one has cost."""
-        start, before = time.monotonic(), self.used()
-        await asyncio.sleep(IDLE_SECONDS)
-        idle = (self.used() - before) / (time.monotonic() - start)
-        start, before = time.monotonic(), self.used()
-        for _ in range(count):
-            await work()
-        spent = self.used() - before - idle * (time.monotonic() - start)
-        self.costs.setdefault(kind, []).append(spent / count)
-
-    async def round(self) -> None:
-        caller, called = await self.phone(CALLER), await self.phone(CALLED)
-
-        async def register() -> None:
-            assert await caller.register(300) > 0
-
-        async def call() -> None:
-            placed = caller.place(str(CALLED))
-            dialling = asyncio.create_task(placed.dial(10.0))
-            arrived = await asyncio.wait_for(called.incoming.get(), 10)
-            arrived.ring()
-            await arrived.answer()
-            await dialling
-            await placed.hangup(10.0)
-            await arrived.ended.wait()
-
-        await called.register(300)
-        await self.measure("registration", REGISTRATIONS, register)
-        await self.measure("call", CALLS, call)
-        for phone in (caller, called):
-            await phone.unregister_all()
-            phone.close()
+REGISTRATION_ROUNDS, CALL_ROUNDS = 20, 4
+WIRES, REGISTRATIONS = 4, 125  # of each wire
+CALL_SECONDS = 20
+NOW, BEFORE = "vss-kamailio", "before-kamailio"
+PORTS = {NOW: 5060, BEFORE: 5066}
+COMPOSE = "/opt/vss/docker-compose.vss-demiurge.yml"
+# Beside its own volumes and configuration everything of the other one is as it is deployed.
+MAKE = f"""
+config=$(grep -om 1 '/opt/vss/config/kamailio/[0-9a-f]*' {COMPOSE})
+rm -rf /opt/vss/before && mkdir /opt/vss/before && cp -a "$config/." /opt/vss/before
+tar -x -C /opt/vss/before -f - && chmod -R a+rX /opt/vss/before/etc /opt/vss/before/bin
+entrypoint=/opt/vss/before/bin/entrypoint:/usr/local/bin/entrypoint:ro
+sed -e "s|$config|/opt/vss/before|; s|container_name: {NOW}$|container_name: {BEFORE}|" \\
+    -e "s|^\\( *\\)- kamailio_run:.*|&\\n\\1- $entrypoint|; s|SIP_PORT: .5060.|SIP_PORT: \\"{PORTS[BEFORE]}\\"|" \\
+    {COMPOSE} >/opt/vss/before.yml
+docker compose -p before -f /opt/vss/before.yml up -d --force-recreate --wait kamailio
+"""
+SPENT = "cat /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$(docker inspect -f '{{{{.State.Pid}}}}' {0})/cgroup)/cpu.stat"
+WATCH = "systemctl show -p CPUUsageNSec --value vss-database-watch"
 
 
-def subject(argument: str) -> Subject:
-    label, _, place = argument.partition("=")
-    checkout, _, lab = place.rpartition(":")
-    return Subject(label, Path(checkout), lab)
+class Bench:
+    """The deployed host, with both proxies."""
+
+    def __init__(self, lab: Lab, checkout: Path) -> None:
+        self.host = lab.up(["sip1"])[0]
+        self.passwords: dict[str, str] = json.loads((lab.state.folder / "slots.json").read_text())
+        self.wires = {container: [self._wire(port) for _ in range(WIRES)] for container, port in PORTS.items()}
+        files = subprocess.run(
+            ["tar", "-c", "-C", checkout / "files/kamailio", "etc", "bin/entrypoint"], check=True, capture_output=True
+        ).stdout
+        subprocess.run(
+            ["docker", "exec", "-i", self.host.container, "sh", "-euc", MAKE], input=files, check=True, timeout=120
+        )
+
+    def spent(self, container: str) -> int:
+        """CPU time, microseconds."""
+        return int(self.host.exec("sh", "-c", SPENT.format(container)).stdout.split()[1])
+
+    def registration(self, container: str) -> float:
+        """Microseconds of a registration: a REGISTER, its challenge, and one with credentials."""
+        before = self.spent(container)
+        self.register(container, REGISTRATIONS)
+        return (self.spent(container) - before) / (WIRES * REGISTRATIONS)
+
+    def call(self, container: str) -> float:
+        """Microseconds of a call between two slots, with what its phones register meanwhile."""
+        phones = [(number, self.passwords[f"slot_{number}"]) for number in range(7001, 7021)]
+        with Load([f"{self.host.address}:{PORTS[container]}"], phones, calls=6, hold=(1, 1.5)) as load:
+            before, calls = self.spent(container), load.so_far()["answered"]
+            time.sleep(CALL_SECONDS)
+            return float((self.spent(container) - before) / (load.so_far()["answered"] - calls))
+
+    def at_rest(self, container: str) -> None:
+        """Print what it takes when nobody asks, and what the watch takes."""
+        begin, proxy, watch = time.monotonic(), self.spent(container), self._watch()
+        time.sleep(20)
+        share = 1e4 * (time.monotonic() - begin)
+        print(f"{container} at rest: {(self.spent(container) - proxy) / share:.2f} % of a core", end="")
+        print(f", the watch over the database: {(self._watch() - watch) / share:.2f} %", flush=True)
+
+    def _watch(self) -> float:
+        return int(self.host.exec("sh", "-c", WATCH).stdout) / 1000
+
+    def _wire(self, port: int) -> Wire:
+        wire = Wire(self.host.address)
+        wire.socket.connect((self.host.address, port))
+        return wire
+
+    def register(self, container: str, times: int) -> None:
+        """Slots 6001 to 6004, all at once."""
+
+        def register(number: int, wire: Wire) -> None:
+            for _ in range(times):
+                assert wire.register(f"slot_{number}", self.passwords[f"slot_{number}"]) == 200
+
+        threads = [threading.Thread(target=register, args=one) for one in enumerate(self.wires[container], 6001)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
-def report(subjects: list[Subject]) -> None:
-    for kind in subjects[0].costs:
-        first = statistics.median(subjects[0].costs[kind])
-        for one in subjects:
-            median = statistics.median(one.costs[kind])
-            spread = f"{min(one.costs[kind]):.0f} to {max(one.costs[kind]):.0f}"
-            print(f"{kind:12}  {one.label:10}  {median:7.0f} us ({spread})  {median / first:.3f}")
-
-
-async def main(arguments: list[str]) -> None:
-    subjects = [subject(argument) for argument in arguments]
-    for number in range(ROUNDS):
-        for one in subjects if number % 2 else reversed(subjects):
-            await one.round()
-    report(subjects)
+def main() -> None:
+    """Print each round, and the ratios of the medians."""
+    bench = Bench(Lab(sys.argv[1]), Path(sys.argv[2]))
+    for what, rounds in (("registration", REGISTRATION_ROUNDS), ("call", CALL_ROUNDS)):
+        seen: dict[str, list[float]] = {BEFORE: [], NOW: []}
+        for container in seen:
+            bench.register(container, 1)  # what is remembered of a slot is remembered
+        for _ in range(rounds):
+            for container, values in seen.items():
+                values.append(getattr(bench, what)(container))
+        for container, values in seen.items():
+            print(f"{what}, {container}: " + " ".join(f"{value:.0f}" for value in values) + " us")
+        before, now = (statistics.median(values) for values in seen.values())
+        print(f"{what}: {before:.0f} us before, {now:.0f} us now, ratio {now / before:.3f}", flush=True)
+    for container in PORTS:
+        bench.at_rest(container)
+    bench.host.exec("docker", "compose", "-p", "before", "-f", "/opt/vss/before.yml", "down", "--volumes", timeout=60)
+    bench.host.exec("rm", "-r", "/opt/vss/before", "/opt/vss/before.yml")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    main()
