@@ -3,8 +3,8 @@
     python -m tests.benchmarks.cost LAB CHECKOUT
 
 LAB has the host sip1, deployed from here with what the load needs: --data firewall_open_ports='["5066/udp"]'
---data limit_requests_a_second=100000 --data limit_registrations_a_minute=10000. Beside its proxy another one runs, with the
-entrypoint and the routes of CHECKOUT, on a port of its own; they are asked in turns. Counted is the cgroup of each
+--data limit_requests_a_second=100000 --data limit_registrations_a_minute=10000. Beside its proxy another one runs, with
+the entrypoint and the routes of CHECKOUT, on a port of its own; they are asked in turns. Counted is the cgroup of each
 container; what watches the database beside them is shown as what it takes all the time.
 """
 
