@@ -44,6 +44,7 @@ def fill(system: System) -> None:
         system.host.exec("docker", "exec", "vss-kamailio", "bash", "-c", script, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_full_memory_refuses_and_heals(system: System, little_memory: None) -> None:
     with phones(system, 6001, 6002) as (anna, bert), Wire(system.address) as wire:
         before = processes(system)
