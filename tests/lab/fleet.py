@@ -165,9 +165,12 @@ class Fleet:
         return done.stdout + done.stderr
 
     def started_at(self, *hosts: str) -> dict[tuple[str, str], str]:
-        """When each of our containers was started, (host, container) -> time: what changes here was restarted."""
+        """When each of our containers was started, (host, container) -> time: what changes here was restarted.
+
+        One that is replaced at this very moment is not there.
+        """
         ours = "docker ps -q --filter label=vss.digest"
-        script = f"{ours} | xargs -r docker inspect -f '{{{{.Name}}}} {{{{.State.StartedAt}}}}'"
+        script = f"{ours} | xargs -r docker inspect -f '{{{{.Name}}}} {{{{.State.StartedAt}}}}' || true"
         found = {}
         for name in hosts or HOSTS:
             for line in self.hosts[name].exec("sh", "-c", script).stdout.splitlines():
