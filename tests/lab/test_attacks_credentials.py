@@ -1,6 +1,5 @@
 """Credentials are good once: whoever has overheard them has nothing."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import pytest
 from sipstack.probe.message import parse_head
 from tests.lab.system import System
 from tests.lab.test_attacks_dialogs import restart
-from tests.lab.wire import DOMAIN, Wire, digest, forget_bindings
+from tests.lab.wire import DOMAIN, Wire, digest, forget_bindings, md5
 
 USER = "slot_6001"
 URI = f"sip:{DOMAIN}"
@@ -41,10 +40,6 @@ def counting(
         f'Digest username="{user}", realm="{found["realm"]}", nonce="{found["nonce"]}", uri="{uri}", '
         f'response="{response}", algorithm=MD5, qop=auth, nc={count:08x}, cnonce="c"'
     )
-
-
-def md5(text: str) -> str:
-    return hashlib.md5(text.encode()).hexdigest()
 
 
 def register(wire: Wire, credentials: str) -> tuple[int, dict[str, str]]:

@@ -177,15 +177,15 @@ def held(system: System, call_id: str) -> tuple[int, int]:
 def digest(challenge: str, user: str, password: str, method: str, uri: str) -> str:
     """The value of (Proxy-)Authorization for a challenge without qop (RFC 2617 §3.2.2)."""
     found = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-    ha1 = _md5(f"{user}:{found['realm']}:{password}")
-    response = _md5(f"{ha1}:{found['nonce']}:{_md5(f'{method}:{uri}')}")
+    ha1 = md5(f"{user}:{found['realm']}:{password}")
+    response = md5(f"{ha1}:{found['nonce']}:{md5(f'{method}:{uri}')}")
     return (
         f'Digest username="{user}", realm="{found["realm"]}", nonce="{found["nonce"]}", '
         f'uri="{uri}", response="{response}", algorithm=MD5'
     )
 
 
-def _md5(text: str) -> str:
+def md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
 
 
