@@ -131,6 +131,22 @@ def await_that(condition: Callable[[], bool], seconds: float, otherwise: str) ->
     return time.monotonic() - begin
 
 
+def takes_questions(system: System) -> bool:
+    """Whether PostgreSQL is up; the proxy may not use it again yet."""
+    ready = ("docker", "exec", "vss-postgres", "pg_isready", "-q", "-h", "127.0.0.1")
+    return system.host.exec(*ready, check=False).returncode == 0
+
+
+def serves(system: System) -> bool:
+    """Whether a REGISTER is in the database when it is answered."""
+    with Wire(system.address) as wire:
+        name = f"healed-{time.monotonic_ns()}"
+        if wire.register("slot_6010", system.password(6010), call_id=name) != 200:
+            return False  # not known to the proxy, and the database does not tell it yet
+        found = system.sql(f"SELECT 1 FROM acc, location l WHERE acc.callid = '{name}' AND l.callid = '{name}'")
+        return found == [["1"]]
+
+
 # What keeps a container from its work for the time of a block.
 Outage = Callable[[System, str], AbstractContextManager[None]]
 

@@ -64,6 +64,16 @@ def test_guessing_passwords_bans(system: System) -> None:
         phones_are_served(system)
 
 
+def test_a_slip_is_forgotten_with_the_right_password(system: System) -> None:
+    """Who proves the system again and again, with a wrong password each time, is none who guesses."""
+    with stranger(system) as place:
+        slips = [f"wrong{n}" for n in range(GUESSES)]
+        right = system.password(6005)
+        codes = there(place, attacks.guess, system.address, "slot_6005", [*slips, right, *slips, right])
+        assert codes == ([401] * GUESSES + [200]) * 2
+        assert bans(system) == {}
+
+
 def test_guessing_at_many_users_bans(system: System) -> None:
     """One password for each of them."""
     with stranger(system) as place:

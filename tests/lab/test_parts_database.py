@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.outage import Outage, Pulse, Registrations, await_that, frozen, stopped
+from tests.lab.outage import Outage, Pulse, Registrations, await_that, frozen, serves, stopped, takes_questions
 from tests.lab.system import System
 from tests.lab.wire import DOMAIN, Wire, forget_bindings
 
@@ -52,17 +52,8 @@ def disk_full(system: System) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nobody_registered(system: System) -> None:
+    await_that(lambda: takes_questions(system), 20, "PostgreSQL is not up")
     forget_bindings(system)
-
-
-def serves(system: System) -> bool:
-    """Whether a REGISTER is in the database when it is answered."""
-    with Wire(system.address) as wire:
-        name = f"healed-{time.monotonic_ns()}"
-        if wire.register("slot_6010", system.password(6010), call_id=name) != 200:
-            return False  # not known to the proxy, and the database does not tell it yet
-        found = system.sql(f"SELECT 1 FROM acc, location l WHERE acc.callid = '{name}' AND l.callid = '{name}'")
-        return found == [["1"]]
 
 
 def outlives(system: System, outage: AbstractContextManager[None], seconds: float) -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.outage import Pulse, await_that
+from tests.lab.outage import Pulse, await_that, serves, takes_questions
 from tests.lab.system import System
 from tests.lab.test_calls import phones, talk
 from tests.lab.wire import Wire, forget_bindings
@@ -24,6 +24,9 @@ CONTAINERS = ("vss-postgres", "vss-rtpengine", "vss-asterisk", "vss-kamailio")
 
 @pytest.fixture(autouse=True)
 def nobody_registered(system: System) -> None:
+    """And the database is used: what it has not heard of yet is lost with the proxy."""
+    await_that(lambda: takes_questions(system), 20, "PostgreSQL is not up")
+    await_that(lambda: serves(system), 20, "the database is not used")
     forget_bindings(system)
 
 
@@ -95,8 +98,7 @@ def test_a_host_that_is_rebooted_serves_without_a_hand(system: System) -> None:
 
 def healthy_after(system: System) -> float:
     """Seconds from when PostgreSQL takes questions until all that runs here is healthy."""
-    ready = ("docker", "exec", "vss-postgres", "pg_isready", "-q", "-h", "127.0.0.1")
-    await_that(lambda: system.host.exec(*ready, check=False).returncode == 0, 60, "PostgreSQL is not up")
+    await_that(lambda: takes_questions(system), 60, "PostgreSQL is not up")
     shown = ("docker", "inspect", "-f", "{{.State.Health.Status}}", *CONTAINERS)
     states = ["healthy"] * len(CONTAINERS)
     return await_that(

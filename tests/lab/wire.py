@@ -161,8 +161,9 @@ class Wire:
 
 
 def forget_bindings(system: System) -> None:
-    """Remove every binding, also those that a failed test has left."""
-    for (user,) in system.sql("SELECT DISTINCT username FROM location"):
+    """Remove every binding, also those that a failed test has left, or that the database has not heard of yet."""
+    known = set(re.findall(r"AoR: (\S+)", system.kamcmd("ul.dump")))
+    for user in known | {user for (user,) in system.sql("SELECT DISTINCT username FROM location")}:
         system.kamcmd("ul.rm", "location", user)
 
 
