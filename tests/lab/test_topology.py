@@ -46,9 +46,28 @@ def test_what_it_hears_is_its_own(system: System) -> None:
         reply = caller.reply()
         assert reply["code"] == "486"
         own, behind = reply["via"].split(", ", 1)
-        assert own.startswith(f"SIP/2.0/UDP {caller.contact};received={caller.public};rport={caller.port};branch=")
+        assert own.startswith(f"SIP/2.0/UDP {caller.contact};branch=")
+        assert own.endswith(f";received={caller.public};rport={caller.port}")
+        assert own.count("rport") == 1
         assert behind == BEHIND
         assert callee.next_request()[0].startswith("ACK ")
+
+
+@pytest.mark.parametrize("odd", [";rport=9;received=192.0.2.1", "; rport", ";rport, " + BEHIND, ""])
+def test_whatever_its_via_is_like(system: System, odd: str) -> None:
+    """It hears where its request came from, once, as it does from a proxy that hides nothing (RFC 3581)."""
+    with Ear(system.address, "192.168.1.20") as caller, Ear(system.address, "192.168.7.7") as callee:
+        assert callee.register("slot_6003", system.password(6003)) == 200
+        invite = prepare(system, caller, 6001, "6003")
+        caller.send(invite.replace(b";rport\r\n", f"{odd};x=y\r\n".encode()))
+        _, incoming = callee.next_request()
+        callee.answer(incoming, b"486 Busy Here", tag=b"here")
+        via = caller.reply(call_id=call_id_of(invite))["via"]
+        own, *behind = via.split(", ")
+        assert sorted(own.split(";")[2:]) == sorted(
+            [f"received={caller.public}", f"rport={caller.port}", *(["x=y"] if not behind else [])]
+        )
+        assert not behind or f"{behind[0]}, {behind[1]}" == f"{BEHIND};x=y"
 
 
 def test_a_caller_cancels(system: System) -> None:
@@ -177,10 +196,10 @@ def test_a_slot_with_two_phones(system: System) -> None:
         second.heard.clear()  # a slot is told of all its own phones
         begin(system, caller, 6001, "6003", headers=caller.software)
         invites = [phone.next_request()[1] for phone in (first, second)]
-        for phone, invite in zip((first, second), invites, strict=True):
+        for phone, invite, tag in zip((first, second), invites, (b"one", b"two"), strict=True):
             assert invite["via"].count("SIP/2.0") == 2
-            phone.answer(invite, b"180 Ringing", tag=str(phone.port).encode())
-        second.answer(invites[1], b"200 OK", tag=str(second.port).encode(), body=second.media)
+            phone.answer(invite, b"180 Ringing", tag=tag)
+        second.answer(invites[1], b"200 OK", tag=b"two", body=second.media)
         call = acknowledged(caller, "6003")
         assert second.next_request()[0] == f"ACK sip:{second.contact} SIP/2.0"
         assert first.next_request()[0].startswith("CANCEL ")
