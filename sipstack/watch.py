@@ -1,4 +1,4 @@
-"""What watches the database on a proxy's host, so that a silent one does not hold up the proxy."""
+"""What watches the database on a proxy's host, so that a silent or slow one does not hold up the proxy."""
 
 from sipstack.node import Node
 from sipstack.paths import HOME, ROOT
@@ -9,7 +9,7 @@ FOLDER = f"{HOME}/watch"
 PROGRAM = f"{FOLDER}/database-watch"
 SERVICE = "vss-database-watch.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
-# There only while the database is silent (files/watch/database-watch).
+# There only while the proxy is cut off (files/watch/database-watch).
 TABLE = "inet vss_database"
 
 
@@ -22,6 +22,7 @@ def files(node: Node) -> dict[str, tuple[bytes, int]]:
         program=PROGRAM,
         database=node.database,
         uid=KINDS["kamailio"].uid,
+        many=max(2, node.settings.kamailio_children // 2),
         table=TABLE,
     )
     return {

@@ -1,0 +1,77 @@
+"""PostgreSQL that answers, but late: tables locked by somebody, or a disk that takes its time. No phone notices."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from tests.lab.outage import await_that
+from tests.lab.system import System
+from tests.lab.test_parts_database import nobody_registered, outlives
+
+__all__ = ["nobody_registered"]
+
+# Tables that the proxy writes to while it works.
+WRITTEN = ("location", "acc", "acc_cdrs", "missed_calls", "dialog", "dialog_vars")
+HOLDER = "somebody else"
+SECONDS = 12
+
+Slowness = Callable[[System], AbstractContextManager[None]]
+
+
+def locked(*tables: str) -> Slowness:
+    """Somebody holds tables for himself, as ALTER TABLE does, and does not come to an end."""
+
+    @contextmanager
+    def block(system: System) -> Iterator[None]:
+        others = f"SELECT pid FROM pg_stat_activity WHERE application_name = '{HOLDER}'"
+        held = f"SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND pid = ({others})"
+        script = f"BEGIN; LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)"
+        system.host.exec(
+            "sh", "-c",
+            f"docker exec -d -e PGPASSWORD={system.admin_password} -e PGAPPNAME='{HOLDER}' vss-postgres"
+            f" psql -h 127.0.0.1 -U postgres -d vss_db -c \"{script}\"",
+        )  # fmt: skip
+        try:
+            await_that(lambda: int(system.sql(held)[0][0]) >= len(tables), 10, "the tables are not locked")
+            yield
+        finally:
+            system.sql(f"SELECT pg_terminate_backend(pid) FROM ({others}) AS holder")
+
+    return block
+
+
+def slow(seconds: float) -> Slowness:
+    """Every write takes so long."""
+
+    @contextmanager
+    def block(system: System) -> Iterator[None]:
+        system.sql(
+            "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;"
+            + "".join(
+                f"CREATE TRIGGER take_time BEFORE INSERT OR UPDATE OR DELETE ON {table}"
+                " FOR EACH STATEMENT EXECUTE FUNCTION take_time();"
+                for table in WRITTEN
+            )
+        )
+        try:
+            yield
+        finally:
+            # One at a time: writes are going on.
+            for table in WRITTEN:
+                system.sql(f"DROP TRIGGER take_time ON {table}")
+            system.sql("DROP FUNCTION take_time")
+
+    return block
+
+
+@pytest.mark.parametrize("how", [locked("acc"), locked(*WRITTEN)], ids=["acc", "all"])
+def test_locked_tables(system: System, how: Slowness) -> None:
+    outlives(system, how(system), SECONDS)
+
+
+@pytest.mark.parametrize("each", [0.4, 1.5, 2.5])
+def test_slow_writes(system: System, each: float) -> None:
+    outlives(system, slow(each)(system), SECONDS)
