@@ -9,8 +9,8 @@ FOLDER = f"{HOME}/watch"
 PROGRAM = f"{FOLDER}/database-watch"
 SERVICE = "vss-database-watch.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
-# There only while the proxy is cut off (files/watch/database-watch).
-TABLE = "inet vss_database"
+# The first is there only while the proxy is cut off, the second while the watch runs (files/watch/database-watch).
+TABLES = ("inet vss_database", "inet vss_questions")
 
 
 def files(node: Node) -> dict[str, tuple[bytes, int]]:
@@ -23,7 +23,7 @@ def files(node: Node) -> dict[str, tuple[bytes, int]]:
         database=node.database,
         uid=KINDS["kamailio"].uid,
         many=max(2, node.settings.kamailio_children // 2),
-        table=TABLE,
+        tables=TABLES,
     )
     return {
         PROGRAM: ((ROOT / "files/watch/database-watch").read_bytes(), 0o555),

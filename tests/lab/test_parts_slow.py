@@ -8,7 +8,9 @@ import pytest
 
 from tests.lab.outage import await_that
 from tests.lab.system import System
-from tests.lab.test_parts_database import nobody_registered, outlives
+from tests.lab.test_parts_database import WRITTEN_SECONDS, nobody_registered, outlives
+from tests.lab.test_parts_watch import cut
+from tests.lab.wire import Wire
 
 __all__ = ["nobody_registered"]
 
@@ -67,11 +69,27 @@ def slow(seconds: float) -> Slowness:
     return block
 
 
-@pytest.mark.parametrize("how", [locked("acc"), locked(*WRITTEN)], ids=["acc", "all"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(locked("acc"), marks=pytest.mark.slow), locked(*WRITTEN)], ids=["acc", "all"]
+)
 def test_locked_tables(system: System, how: Slowness) -> None:
     outlives(system, how(system), SECONDS)
 
 
-@pytest.mark.parametrize("each", [0.4, 1.5, 2.5])
+@pytest.mark.parametrize(
+    "each", [pytest.param(0.4, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow)]
+)
 def test_slow_writes(system: System, each: float) -> None:
     outlives(system, slow(each)(system), SECONDS)
+
+
+def test_a_question_that_waits_alone_cuts_nobody_off(system: System) -> None:
+    """The other workers go on; what it asked for fails soon, and is written later."""
+    query = "SELECT count(*) FROM acc WHERE callid = 'waits-alone'"
+    before = int(system.sql(query)[0][0])
+    with Wire(system.address) as wire, locked("acc")(system):
+        begin = time.monotonic()
+        assert wire.register("slot_6001", system.password(6001), call_id="waits-alone") == 200
+        assert time.monotonic() - begin < 1.0
+        assert not cut(system)
+    await_that(lambda: system.sql(query) == [[str(before + 1)]], WRITTEN_SECONDS, "it is not on record")
