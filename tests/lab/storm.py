@@ -15,12 +15,12 @@ NETWORK = "203.0.113"
 STALLED = 200
 
 
-def storm(proxy: str, seconds: float) -> int:
+def storm(proxy: str, seconds: float, addresses: int) -> int:
     """Send for so many seconds; how many requests it were. No two are the same call or transaction."""
     subprocess.run(["ip", "route", "replace", "local", f"{NETWORK}.0/24", "dev", "lo"], check=True)
     kinds = requests()
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(_at(f"{NETWORK}.{host}", proxy)) for host in range(1, 254)]
+        sockets = [stack.enter_context(_at(f"{NETWORK}.{host}", proxy)) for host in range(1, 1 + addresses)]
         for _ in range(STALLED):
             with contextlib.suppress(OSError):
                 stalled = stack.enter_context(socket.create_connection((proxy, 5060), timeout=2))
