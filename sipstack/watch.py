@@ -1,4 +1,4 @@
-"""What watches the database on a proxy's host, so that a silent one does not hold up the proxy."""
+"""What watches the database on a proxy's host, so that a silent or slow one does not hold up the proxy."""
 
 from sipstack.node import Node
 from sipstack.paths import HOME, ROOT
@@ -9,8 +9,8 @@ FOLDER = f"{HOME}/watch"
 PROGRAM = f"{FOLDER}/database-watch"
 SERVICE = "vss-database-watch.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
-# There only while the database is silent (files/watch/database-watch).
-TABLE = "inet vss_database"
+# The first is there only while the proxy is cut off, the second while the watch runs (files/watch/database-watch).
+TABLES = ("inet vss_database", "inet vss_questions")
 
 
 def files(node: Node) -> dict[str, tuple[bytes, int]]:
@@ -22,7 +22,8 @@ def files(node: Node) -> dict[str, tuple[bytes, int]]:
         program=PROGRAM,
         database=node.database,
         uid=KINDS["kamailio"].uid,
-        table=TABLE,
+        many=max(2, node.settings.kamailio_children // 2),
+        tables=TABLES,
     )
     return {
         PROGRAM: ((ROOT / "files/watch/database-watch").read_bytes(), 0o555),

@@ -46,11 +46,16 @@ class System:
         password = options.pop("password", None) or self.password(number)
         return Phone(f"slot_{number}", password, "vss.internal", f"{self.address}:5060", **options)
 
+    @property
+    def admin_password(self) -> str:
+        """That of PostgreSQL's superuser."""
+        secrets: dict[str, str] = json.loads((self.lab.state.folder / "secrets.json").read_text())
+        return secrets["postgres_admin_password"]
+
     def sql(self, query: str) -> list[list[str]]:
         """Rows of a query, as the superuser, on the host itself."""
-        secrets = json.loads((self.lab.state.folder / "secrets.json").read_text())
         done = self.host.exec(
-            "docker", "exec", "-i", "-e", f"PGPASSWORD={secrets['postgres_admin_password']}", "vss-postgres",
+            "docker", "exec", "-i", "-e", f"PGPASSWORD={self.admin_password}", "vss-postgres",
             "psql", "-h", "127.0.0.1", "-U", "postgres", "-d", "vss_db", "-AtF", "\t", "-c", query,
         )  # fmt: skip
         return [line.split("\t") for line in done.stdout.splitlines()]

@@ -198,8 +198,27 @@ def test_a_container_that_may_do_anything(system: System) -> None:
             " docker image rm vss/rtpengine:real",
             "was given to another image",
         ),
+        (
+            "nft insert rule inet vss input tcp dport 5432 accept",
+            "systemctl reload vss-firewall",
+            "the firewall's rules are not in force",
+        ),
+        (
+            "systemctl disable -q vss-firewall",
+            "systemctl enable -q vss-firewall",
+            "the firewall is another one than the settings ask for",
+        ),
     ],
-    ids=["secret file", "firewall", "media", "socket", "secret in a log", "image"],
+    ids=[
+        "secret file",
+        "firewall",
+        "media",
+        "socket",
+        "secret in a log",
+        "image",
+        "opened by hand",
+        "firewall at boot",
+    ],
 )
 def test_a_hole(system: System, fault: str, remedy: str, said: str) -> None:
     secret = json.loads((system.lab.state.folder / "secrets.json").read_text())["postgres_password"]

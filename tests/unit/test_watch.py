@@ -20,8 +20,8 @@ def unit(node: Node) -> str:
 def test_the_hosts_of_proxies_watch_the_database_that_they_ask(nodes: Nodes) -> None:
     fleet = nodes(FLEET)
     assert [name for name, node in fleet.items() if files(node)] == ["p1"]
-    assert f"ExecStart={PROGRAM} {fleet['db'].address} 5432 5060\n" in unit(fleet["p1"])
-    assert f"ExecStart={PROGRAM} 127.0.0.1 5432 5060\n" in unit(nodes(box("one"))["one"])
+    assert f"ExecStart={PROGRAM} {fleet['db'].address} 5432 5060 2\n" in unit(fleet["p1"])
+    assert f"ExecStart={PROGRAM} 127.0.0.1 5432 5060 2\n" in unit(nodes(box("one"))["one"])
 
 
 def test_it_is_as_it_should_be_only_if_nothing_lacks(nodes: Nodes) -> None:
