@@ -81,7 +81,7 @@ def test_users_and_others_are_refused_in_the_same_time(system: System, method: s
     users = list(USERS.values())
     took: dict[str, list[float]] = {user: [] for user in users}
     with stranger(system) as place:
-        for _ in range(30):
+        for _ in range(15):
             # Before the address is banned for them.
             forget(system)
             # The first of a row pays for what is cold.

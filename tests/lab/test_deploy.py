@@ -58,7 +58,7 @@ def test_a_change_restarts_only_what_reads_it(system: System) -> None:
         output = system.deploy(**settings)
         assert restarted(before, system.started_at()) == expected, change
         assert why in output
-        assert changes(system, **settings) == []
+    assert changes(system, **settings) == []
 
 
 def test_a_new_slot_registers_at_once_and_a_removed_one_no_more(system: System) -> None:

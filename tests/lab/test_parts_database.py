@@ -16,7 +16,7 @@ HEALED_SECONDS = 5.0
 # Records that waited are written every two seconds, a file at a time.
 WRITTEN_SECONDS = 20.0
 HELD = "SELECT (SELECT count(*) FROM dialog), (SELECT count(*) FROM dialog_vars)"
-LENGTHS = [20, pytest.param(60, marks=pytest.mark.slow)]
+LENGTHS = [10, pytest.param(60, marks=pytest.mark.slow)]
 
 
 @pytest.fixture
