@@ -1,12 +1,13 @@
 """PostgreSQL that answers, but late: tables locked by somebody, or a disk that takes its time. No phone notices."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.lab.outage import await_that
+from tests.lab.outage import await_that, frozen
 from tests.lab.system import System
 from tests.lab.test_parts_database import WRITTEN_SECONDS, nobody_registered, outlives
 from tests.lab.test_parts_watch import cut
@@ -69,6 +70,25 @@ def slow(seconds: float) -> Slowness:
     return block
 
 
+@contextmanager
+def stuttering(system: System) -> Iterator[None]:
+    """It stands still most of the time, as with a disk that cannot keep up."""
+    ended = threading.Event()
+
+    def stutter() -> None:
+        while not ended.wait(0.3):
+            with frozen(system, "vss-postgres"):
+                ended.wait(1.2)
+
+    thread = threading.Thread(target=stutter)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     "how", [pytest.param(locked("acc"), marks=pytest.mark.slow), locked(*WRITTEN)], ids=["acc", "all"]
 )
@@ -83,13 +103,26 @@ def test_slow_writes(system: System, each: float) -> None:
     outlives(system, slow(each)(system), SECONDS)
 
 
+@pytest.mark.slow
+def test_stuttering(system: System) -> None:
+    outlives(system, stuttering(system), SECONDS)
+
+
 def test_a_question_that_waits_alone_cuts_nobody_off(system: System) -> None:
-    """The other workers go on; what it asked for fails soon, and is written later."""
-    query = "SELECT count(*) FROM acc WHERE callid = 'waits-alone'"
-    before = int(system.sql(query)[0][0])
-    with Wire(system.address) as wire, locked("acc")(system):
-        begin = time.monotonic()
-        assert wire.register("slot_6001", system.password(6001), call_id="waits-alone") == 200
-        assert time.monotonic() - begin < 1.0
+    """The other workers go on."""
+    with Wire(system.address) as wire, slow(1.0)(system):
+        assert wire.register("slot_6001", system.password(6001), call_id=f"alone-{wire.port}") == 200
         assert not cut(system)
-    await_that(lambda: system.sql(query) == [[str(before + 1)]], WRITTEN_SECONDS, "it is not on record")
+    assert system.sql(f"SELECT count(*) FROM acc WHERE callid = 'alone-{wire.port}'") == [["1"]]
+
+
+def test_a_question_that_waits_for_a_lock_is_given_up(system: System) -> None:
+    """What it was to write is written later."""
+    query = "SELECT count(*) FROM location WHERE callid = 'locked-{0}'"
+    with Wire(system.address) as wire:
+        with locked("location")(system):
+            begin = time.monotonic()
+            assert wire.register("slot_6001", system.password(6001), call_id=f"locked-{wire.port}") == 200
+            assert time.monotonic() - begin < 2.0
+        wanted = [["1"]]
+        await_that(lambda: system.sql(query.format(wire.port)) == wanted, WRITTEN_SECONDS, "it is not bound")

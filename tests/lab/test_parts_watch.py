@@ -41,6 +41,7 @@ def test_a_watch_that_ends_lets_the_proxy_ask(system: System) -> None:
         await_that(lambda: cut(system), 5, "nothing is cut off")
         system.host.exec("systemctl", "stop", SERVICE)
         assert not cut(system)
+        assert "vss_questions" not in system.host.exec("nft", "list", "tables").stdout
         system.host.exec("systemctl", "start", SERVICE)
         await_that(lambda: cut(system), 5, "nothing is cut off")
         before = restarts(system)
