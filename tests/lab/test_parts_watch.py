@@ -50,6 +50,19 @@ def test_a_watch_that_ends_lets_the_proxy_ask(system: System) -> None:
     await_that(lambda: not cut(system), 5, "it is still cut off")
 
 
+def test_connections_that_were_cut_off_are_given_up(system: System) -> None:
+    """PostgreSQL is not told that they are closed; they would add up until no new one is left."""
+
+    def connections(end: str) -> int:
+        """Those to PostgreSQL that are up at one end."""
+        return len(system.host.exec("ss", "-Htn", "state", "established", f"{end} = :5432").stdout.splitlines())
+
+    with frozen(system, "vss-postgres"):
+        await_that(lambda: cut(system), 5, "nothing is cut off")
+    assert connections("sport") > connections("dport")
+    await_that(lambda: connections("sport") == connections("dport") > 0, 40, "connections of nobody are still there")
+
+
 def restarts(system: System) -> int:
     return int(system.host.exec("systemctl", "show", "-p", "NRestarts", "--value", SERVICE).stdout)
 
