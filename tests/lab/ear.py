@@ -48,6 +48,12 @@ class Ear(Wire):
         """Headers that tell who made this phone, and where it is."""
         return (f"User-Agent: {SOFTWARE}", f"Server: {SOFTWARE}", f'Warning: 399 {self.address} "none"')
 
+    def wait_rings(self, phones: int) -> None:
+        """Until so many phones ring at the other side."""
+        self.socket.settimeout(5)
+        while sum(text.startswith("SIP/2.0 180 ") for text in self.heard) < phones:
+            self.socket.recv(65_536)
+
     def knows(self, *public: str) -> set[str]:
         """What it has heard of addresses that are neither its own nor `public`, of software, and of versions."""
         text = "\n".join(self.heard)

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.lab.outage import await_that, frozen, stopped
+from tests.lab.outage import await_that, frozen, serves, stopped
 from tests.lab.system import System
 
 SERVICE = "vss-database-watch"
@@ -50,17 +50,21 @@ def test_a_watch_that_ends_lets_the_proxy_ask(system: System) -> None:
     await_that(lambda: not cut(system), 5, "it is still cut off")
 
 
-def test_connections_that_were_cut_off_are_given_up(system: System) -> None:
-    """PostgreSQL is not told that they are closed; they would add up until no new one is left."""
+def test_postgresql_hears_that_it_was_cut_off(system: System) -> None:
+    """It would keep connections of nobody, until no new one is left."""
 
-    def connections(end: str) -> int:
-        """Those to PostgreSQL that are up at one end."""
-        return len(system.host.exec("ss", "-Htn", "state", "established", f"{end} = :5432").stdout.splitlines())
+    def connections(end: str, of: str = "") -> set[str]:
+        """The ports of clients, as seen at one end."""
+        lines = system.host.exec("ss", "-Htne", "state", "established", f"{end} = :5432").stdout.splitlines()
+        column = 2 if end == "dport" else 3
+        return {line.split()[column].rsplit(":", 1)[1] for line in lines if of in line}
 
+    await_that(lambda: serves(system), 20, "the database is not used")
+    proxy = connections("dport", "uid:5060 ")
+    assert proxy <= connections("sport") and proxy
     with frozen(system, "vss-postgres"):
         await_that(lambda: cut(system), 5, "nothing is cut off")
-    assert connections("sport") > connections("dport")
-    await_that(lambda: connections("sport") == connections("dport") > 0, 40, "connections of nobody are still there")
+        await_that(lambda: not proxy & connections("sport"), 5, "its connections are still up there")
 
 
 def restarts(system: System) -> int:
