@@ -34,6 +34,11 @@ def many_addresses(system: System) -> Iterator[Namespace]:
             system.host.exec("ip", "route", "delete", f"{NETWORK}.0/24")
 
 
+def requests_read(system: System) -> int:
+    """Requests that the proxy has read since its start."""
+    return int(system.kamcmd("stats.get_statistics", "rcv_requests").split("=")[1].split()[0])
+
+
 def a_call_gets_through(system: System) -> float:
     """Two phones register, and one calls the other; what is lost they send again. How long it took, seconds."""
     start = time.monotonic()
@@ -56,7 +61,7 @@ def test_a_storm_fills_no_memory(system: System, addresses: int, seconds: int) -
     """More than the proxy can read: part of what phones send is lost, too."""
     phones_are_served(system)
     with many_addresses(system) as place, ThreadPoolExecutor() as pool:
-        before, workers = memory(system).shared, processes(system)
+        before, workers, read = memory(system).shared, processes(system), requests_read(system)
         sent = pool.submit(there, place, storm, system.address, float(seconds), addresses)
         most, calls = 0, [pool.submit(a_call_gets_through, system)]
         while not sent.done():
@@ -66,6 +71,7 @@ def test_a_storm_fills_no_memory(system: System, addresses: int, seconds: int) -
         took = [call.result() for call in calls]
         most = max(most, memory(system).shared)
         print(f"{sent.result() / seconds:.0f} requests a second, {most - before} octets more, calls took", took)
+        assert requests_read(system) - read > 1000 * seconds
         assert most - before < GROWTH
         phones_are_served(system)
         assert processes(system) == workers

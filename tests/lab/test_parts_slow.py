@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.lab.outage import await_that, frozen
+from tests.lab.outage import await_that, frozen, serves
 from tests.lab.system import System
 from tests.lab.test_parts_database import WRITTEN_SECONDS, nobody_registered, outlives
 from tests.lab.test_parts_watch import cut
@@ -80,13 +81,13 @@ def stuttering(system: System) -> Iterator[None]:
             with frozen(system, "vss-postgres"):
                 ended.wait(1.2)
 
-    thread = threading.Thread(target=stutter)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        stutters = pool.submit(stutter)
+        try:
+            yield
+        finally:
+            ended.set()
+        stutters.result()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,7 @@ def test_stuttering(system: System) -> None:
 
 def test_a_question_that_waits_alone_cuts_nobody_off(system: System) -> None:
     """The other workers go on."""
+    await_that(lambda: serves(system), 20, "the database is not used")
     with Wire(system.address) as wire, slow(1.0)(system):
         assert wire.register("slot_6001", system.password(6001), call_id=f"alone-{wire.port}") == 200
         assert not cut(system)

@@ -35,6 +35,15 @@ def test_a_database_that_is_down_needs_no_cut(system: System) -> None:
         assert not cut(system)
 
 
+def test_rules_that_somebody_has_flushed_come_back(system: System) -> None:
+    """And they are in nobody's way: a reload of nftables.service flushes all that there are."""
+    system.host.exec("nft", "delete", "table", "inet", "vss_questions")
+    with frozen(system, "vss-postgres"):
+        await_that(lambda: cut(system), 5, "nothing is cut off")
+    await_that(lambda: not cut(system), 5, "it is still cut off")
+    assert "vss_questions" in system.host.exec("nft", "list", "tables").stdout
+
+
 def test_a_watch_that_ends_lets_the_proxy_ask(system: System) -> None:
     """However it ends; and one that comes back looks for itself."""
     with frozen(system, "vss-postgres"):

@@ -117,14 +117,59 @@ def test_an_answer_that_is_repeated_long_after(system: System) -> None:
             time.sleep(0.5)
             callee.answer(invite, b"200 OK", tag=b"here", headers=callee.software, body=callee.media)
             again = caller.reply()
-        assert again["code"] == "200"
-        assert (again["via"], again["contact"]) == (first["via"], first["contact"])
+        assert_goes_on_with(again, first, caller, callee)
+
+
+def test_an_answer_that_is_repeated_after_a_restart(system: System) -> None:
+    """Its ACK has met nobody."""
+    with two_phones(system) as (caller, callee):
+        invite = ring(system, caller, callee)
+        callee.answer(invite, b"200 OK", tag=b"here", headers=callee.software, body=callee.media)
+        first = caller.reply()
+        system.host.exec("docker", "kill", "vss-kamailio")
+        system.host.exec("docker", "start", "vss-kamailio")
+        system.host.exec("sh", "-c", "until docker exec vss-kamailio healthcheck; do sleep 0.2; done", timeout=60)
+        callee.answer(invite, b"200 OK", tag=b"here", headers=callee.software, body=callee.media)
+        assert_goes_on_with(caller.reply(), first, caller, callee)
+
+
+def assert_goes_on_with(again: dict[str, str], first: dict[str, str], caller: Ear, callee: Ear) -> None:
+    """A repeated 200 says the same, and the call can be acknowledged and ended."""
+    assert again["code"] == "200"
+    assert (again["via"], again["contact"]) == (first["via"], first["contact"])
+    call = RawCall(
+        first["call-id"], Side("slot_6001", tag_of(first["from"]), ""),
+        Side("6003", "here", uri_of(first["contact"])), first["record-route"],
+    )  # fmt: skip
+    caller.send(call.request(caller, "ACK", cseq=2))
+    assert callee.next_request()[0].startswith("ACK ")
+    say(caller, callee, call.request(caller, "BYE", cseq=3), f"sip:{callee.contact}")
+
+
+def test_an_answer_that_asterisk_repeats_long_after(system: System) -> None:
+    with Ear(system.address, "192.168.1.20") as caller:
+        begin(system, caller, 6001, "9002")
+        first = again = caller.reply()
+        while "m=audio" in caller.heard[-1]:
+            again = caller.reply(15)  # it has heard no ACK
+        assert again["contact"] == first["contact"] == f"<sip:9002@{system.address}:5060;gr>"
         call = RawCall(
             first["call-id"], Side("slot_6001", tag_of(first["from"]), ""),
-            Side("6003", "here", uri_of(first["contact"])), first["record-route"],
+            Side("9002", tag_of(first["to"]), uri_of(first["contact"])), first["record-route"],
         )  # fmt: skip
         caller.send(call.request(caller, "ACK", cseq=2))
-        say(caller, callee, call.request(caller, "BYE", cseq=3), f"sip:{callee.contact}")
+        assert caller.ask(call.request(caller, "BYE", cseq=3))[0] == 200
+        assert not caller.knows(system.address)
+        assert not [text for text in caller.heard if ":5080" in text]
+
+
+def test_an_answer_to_what_has_no_media_has_none(system: System) -> None:
+    """As a phone may say what it can do (RFC 3261 section 11.2)."""
+    with two_phones(system) as (caller, callee):
+        call = connect(system, caller, callee)
+        at_caller, at_callee = f"sip:slot_6001@{caller.contact}", f"sip:{callee.contact}"
+        say(caller, callee, call.request(caller, "INFO", cseq=500), at_callee, callee.media)
+        say(callee, caller, call.turned.request(callee, "BYE", cseq=2002), at_caller)
 
 
 def test_asterisk_is_not_seen_by_whom_it_calls(system: System) -> None:
@@ -143,7 +188,7 @@ def test_asterisk_is_not_seen_by_whom_it_calls(system: System) -> None:
         callee.send(call.request(callee, "BYE", cseq=1))
         assert callee.reply(call_id=call.call_id)["code"] == "200"
         assert not callee.knows(system.address)
-        assert not [text for text in callee.heard if "5080" in text]
+        assert not [text for text in callee.heard if ":5080" in text]
 
 
 def test_asterisk_is_not_seen_by_who_calls_it(system: System) -> None:
@@ -160,7 +205,7 @@ def test_asterisk_is_not_seen_by_who_calls_it(system: System) -> None:
         caller.send(call.request(caller, "ACK", cseq=cseq))
         assert caller.ask(call.request(caller, "BYE", cseq=cseq + 1))[0] == 200
         assert not caller.knows(system.address)
-        assert not [text for text in caller.heard if "5080" in text]
+        assert not [text for text in caller.heard if ":5080" in text]
 
 
 def test_a_call_of_the_release_before_goes_on(system: System) -> None:
