@@ -165,6 +165,7 @@ def forget_bindings(system: System) -> None:
     known = set(re.findall(r"AoR: (\S+)", system.kamcmd("ul.dump")))
     for user in known | {user for (user,) in system.sql("SELECT DISTINCT username FROM location")}:
         system.kamcmd("ul.rm", "location", user)
+    system.sql("DELETE FROM location")
 
 
 def held(system: System, call_id: str) -> tuple[int, int]:
