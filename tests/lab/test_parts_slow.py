@@ -90,16 +90,14 @@ def stuttering(system: System) -> Iterator[None]:
         stutters.result()
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(locked("acc"), marks=pytest.mark.slow), locked(*WRITTEN)], ids=["acc", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [locked("acc"), locked(*WRITTEN)], ids=["acc", "all"])
 def test_locked_tables(system: System, how: Slowness) -> None:
     outlives(system, how(system), SECONDS)
 
 
-@pytest.mark.parametrize(
-    "each", [pytest.param(0.4, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("each", [0.4, 1.5, 2.5])
 def test_slow_writes(system: System, each: float) -> None:
     outlives(system, slow(each)(system), SECONDS)
 
