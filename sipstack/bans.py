@@ -48,7 +48,7 @@ def main(inventory: str, lift: str = "") -> int:
         bans, silent = _ask(found, connections)
         if lift:
             _lift(found, connections, lift, sorted(ban for ban in bans if ban.concerns(lift)), set(silent))
-        else:
+        elif bans or not silent:
             _show(found, bans)
     for name, why in silent.items():
         print(f"{name}: not asked: {why.removeprefix(f'{name}: ')}")

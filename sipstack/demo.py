@@ -46,7 +46,7 @@ A SIP service runs on sip1, {address}. It took {seconds:.0f} s to deploy and pro
   look inside  ssh -F .state/lab/ssh_config sip1
                docker compose -f {HOME}/{COMPOSE_FILE} ps
                docker exec vss-kamailio kamcmd ul.show
-  change it    edit group_data/all.py, then .venv/bin/pyinfra {INVENTORY} deploy.py
+  change it    group_data/lab.py (as in group_data/all.py), then .venv/bin/pyinfra {INVENTORY} deploy.py
   prove it     make verify INVENTORY={INVENTORY}
-  remove it    make clean
+  remove it    .venv/bin/sipstack lab down   (make clean removes every lab of this machine)
 """
