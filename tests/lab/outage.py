@@ -131,6 +131,12 @@ def await_that(condition: Callable[[], bool], seconds: float, otherwise: str) ->
     return time.monotonic() - begin
 
 
+def wait_for_proxy(system: System) -> None:
+    """Until it is healthy again after a restart."""
+    script = "until docker exec vss-kamailio healthcheck; do sleep 0.2; done"
+    system.host.exec("sh", "-c", script, timeout=60)
+
+
 def takes_questions(system: System) -> bool:
     """Whether PostgreSQL is up; the proxy may not use it again yet."""
     ready = ("docker", "exec", "vss-postgres", "pg_isready", "-q", "-h", "127.0.0.1")

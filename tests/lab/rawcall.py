@@ -113,14 +113,19 @@ def acknowledged(caller: Wire, target: str, number: int = 6001, contact: str = "
     """The call whose answer comes in, acknowledged; `contact`: the caller's, as the called side has it."""
     reply = caller.reply()
     assert reply["code"] == "200", reply
-    call = RawCall(
+    call = answered(reply, target, number, contact)
+    caller.send(call.request(caller, "ACK", cseq=2))
+    return call
+
+
+def answered(reply: dict[str, str], target: str, number: int = 6001, contact: str = "") -> RawCall:
+    """The call that this 200 answers."""
+    return RawCall(
         reply["call-id"],
         Side(f"slot_{number}", tag_of(reply["from"]), contact),
         Side(target, tag_of(reply["to"]), uri_of(reply["contact"])),
         backwards(reply["record-route"]),
     )
-    caller.send(call.request(caller, "ACK", cseq=2))
-    return call
 
 
 @contextmanager

@@ -7,7 +7,17 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.outage import Outage, Pulse, Registrations, await_that, frozen, serves, stopped, takes_questions
+from tests.lab.outage import (
+    Outage,
+    Pulse,
+    Registrations,
+    await_that,
+    frozen,
+    serves,
+    stopped,
+    takes_questions,
+    wait_for_proxy,
+)
 from tests.lab.system import System
 from tests.lab.wire import DOMAIN, Wire, forget_bindings
 
@@ -164,7 +174,7 @@ def test_who_cannot_be_known_is_neither_refused_nor_let_in(system: System) -> No
 def test_every_slot_is_known_from_the_start(system: System) -> None:
     """Also one that has not registered since."""
     system.host.exec("docker", "restart", "vss-kamailio")
-    system.host.exec("sh", "-c", "until docker exec vss-kamailio healthcheck; do sleep 0.2; done", timeout=60)
+    wait_for_proxy(system)
     with Wire(system.address) as wire, stopped(system, "vss-postgres"):
         assert wire.register("slot_7020", system.password(7020)) == 200
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from sipstack.lab.outside import Outside
+from tests.lab.outage import wait_for_proxy
 from tests.lab.system import System
 from tests.lab.test_calls import hear_each_other, phones, talk
 from tests.lab.wire import DOMAIN, Wire, forget_bindings, held
@@ -26,11 +27,6 @@ def stop(system: System, how: str) -> None:
     script = f"{STOPS[how]}; until {started} | grep -qv {before}; do sleep 0.1; done"
     system.host.exec("sh", "-c", script, timeout=60)
     wait_for_proxy(system)
-
-
-def wait_for_proxy(system: System) -> None:
-    script = "until docker exec vss-kamailio healthcheck; do sleep 0.2; done"
-    system.host.exec("sh", "-c", script, timeout=60)
 
 
 @pytest.mark.parametrize("how", STOPS)

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from tests.lab.ear import BEHIND, Ear, connect, ring, say, two_phones
-from tests.lab.rawcall import RawCall, Side, acknowledged, begin, call_id_of, goes_on, prepare, tag_of, uri_of
+from tests.lab.outage import wait_for_proxy
+from tests.lab.rawcall import RawCall, Side, acknowledged, answered, begin, call_id_of, goes_on, prepare, tag_of, uri_of
 from tests.lab.system import System
 from tests.lab.test_gateways import ASTERISK
 from tests.lab.wire import DOMAIN, forget_bindings
@@ -128,7 +129,7 @@ def test_an_answer_that_is_repeated_after_a_restart(system: System) -> None:
         first = caller.reply()
         system.host.exec("docker", "kill", "vss-kamailio")
         system.host.exec("docker", "start", "vss-kamailio")
-        system.host.exec("sh", "-c", "until docker exec vss-kamailio healthcheck; do sleep 0.2; done", timeout=60)
+        wait_for_proxy(system)
         callee.answer(invite, b"200 OK", tag=b"here", headers=callee.software, body=callee.media)
         assert_goes_on_with(caller.reply(), first, caller, callee)
 
@@ -137,10 +138,7 @@ def assert_goes_on_with(again: dict[str, str], first: dict[str, str], caller: Ea
     """A repeated 200 says the same, and the call can be acknowledged and ended."""
     assert again["code"] == "200"
     assert (again["via"], again["contact"]) == (first["via"], first["contact"])
-    call = RawCall(
-        first["call-id"], Side("slot_6001", tag_of(first["from"]), ""),
-        Side("6003", "here", uri_of(first["contact"])), first["record-route"],
-    )  # fmt: skip
+    call = answered(first, "6003")
     caller.send(call.request(caller, "ACK", cseq=2))
     assert callee.next_request()[0].startswith("ACK ")
     say(caller, callee, call.request(caller, "BYE", cseq=3), f"sip:{callee.contact}")
@@ -153,14 +151,7 @@ def test_an_answer_that_asterisk_repeats_long_after(system: System) -> None:
         while "m=audio" in caller.heard[-1]:
             again = caller.reply(15)  # it has heard no ACK
         assert again["contact"] == first["contact"] == f"<sip:9002@{system.address}:5060;gr>"
-        call = RawCall(
-            first["call-id"], Side("slot_6001", tag_of(first["from"]), ""),
-            Side("9002", tag_of(first["to"]), uri_of(first["contact"])), first["record-route"],
-        )  # fmt: skip
-        caller.send(call.request(caller, "ACK", cseq=2))
-        assert caller.ask(call.request(caller, "BYE", cseq=3))[0] == 200
-        assert not caller.knows(system.address)
-        assert not [text for text in caller.heard if ":5080" in text]
+        assert_ends_unseen(system, caller, answered(first, "9002"), 2)
 
 
 def test_an_answer_to_what_has_no_media_has_none(system: System) -> None:
@@ -202,10 +193,15 @@ def test_asterisk_is_not_seen_by_who_calls_it(system: System) -> None:
                 break
             time.sleep(0.2)
         assert code == 200
-        caller.send(call.request(caller, "ACK", cseq=cseq))
-        assert caller.ask(call.request(caller, "BYE", cseq=cseq + 1))[0] == 200
-        assert not caller.knows(system.address)
-        assert not [text for text in caller.heard if ":5080" in text]
+        assert_ends_unseen(system, caller, call, cseq)
+
+
+def assert_ends_unseen(system: System, caller: Ear, call: RawCall, cseq: int) -> None:
+    """Its INVITE of that number is acknowledged, it is hung up, and the caller has heard nothing of Asterisk."""
+    caller.send(call.request(caller, "ACK", cseq=cseq))
+    assert caller.ask(call.request(caller, "BYE", cseq=cseq + 1))[0] == 200
+    assert not caller.knows(system.address)
+    assert not [text for text in caller.heard if ":5080" in text]
 
 
 def test_a_call_of_the_release_before_goes_on(system: System) -> None:
