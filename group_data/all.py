@@ -35,6 +35,9 @@ register_account_refreshes = True
 # --- calls -------------------------------------------------------------------------------------------
 call_ring_seconds = 120
 call_max_seconds = 14400
+# A call whose phones have died counts for its slot until it ends. Few phones on hold send nothing at all for half an
+# hour: most send RTCP, or music.
+call_silence_seconds = 1800
 # Numbers outside the platform, as Asterisk may be asked for them; 9xxx are Asterisk's own services.
 call_outside_pattern = "^([+]?[0-9]{2,15})$"
 # What costs by the minute, and whoever sends calls there earns: satellites and international networks (+87x, +881 to
@@ -54,6 +57,7 @@ limit_strangers_a_minute = 60
 limit_failures_a_minute = 10
 # Of one slot.
 limit_registrations_a_minute = 1200
+limit_messages_a_minute = 120
 limit_connections = 256
 ban_seconds = 3600
 # Networks that are never banned, such as ["192.0.2.0/24"]: the operator's own.

@@ -14,6 +14,9 @@ RULES = f"{FOLDER}/vss.nft"
 LOAD = f"{FOLDER}/load"
 SERVICE = "vss-firewall.service"
 UNIT = f"/etc/systemd/system/{SERVICE}"
+FORGET = f"{FOLDER}/forget"
+FORGETTER = "vss-media-forget.service"
+FORGETTER_UNIT = f"/etc/systemd/system/{FORGETTER}"
 TABLE = "inet vss"
 MEDIA_TABLE = "inet vss_media"
 
@@ -49,10 +52,14 @@ class OpenPorts:
 
 @dataclass(frozen=True)
 class Media:
-    """The ports at which RTP is taken from those only who were sent some. sources: networks that need not be."""
+    """The ports at which RTP is taken from those only who were sent some.
+
+    sources: networks that need not be. seconds: how long an address is known without a packet to or from it.
+    """
 
     ports: str
     sources: tuple[str, ...]
+    seconds: int
 
 
 def peer_ports(node: Node) -> list[PeerPort]:
@@ -99,11 +106,11 @@ def media(node: Node) -> Media | None:
     settings = node.settings
     if not node.has("media") or "0.0.0.0/0" in settings.rtp_open_networks:
         return None
-    # A proxy begins, for a phone (routes/media.cfg).
+    # A proxy sends the first packet, for a phone (routes/rtpengine.cfg).
     ours = [*node.with_role("pbx"), *node.with_role("proxies")]
     others = [member.address for member in ours if member.name != node.name]
     sources = dict.fromkeys([*others, *_addresses(settings.gateways), *settings.rtp_open_networks])
-    return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources))
+    return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources), node.media_seconds + 60)
 
 
 def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
@@ -125,12 +132,18 @@ def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
 
 
 def files(rules: str) -> dict[str, tuple[str, int]]:
-    """What stands on a host: path -> text and mode. The unit loads the rules before the network and the engine."""
+    """What stands on a host: path -> text and mode.
+
+    The first unit loads the rules before the network and the engine; the other one forgets calls that are over.
+    """
     unit = render("firewall/vss-firewall.service.j2", folder=FOLDER, rules=RULES, load=LOAD)
+    forgetter = render("firewall/vss-media-forget.service.j2", firewall=SERVICE, forget=FORGET)
     return {
         RULES: (rules, 0o444),
         LOAD: ((ROOT / "files/firewall/load").read_text(), 0o555),
         UNIT: (unit, 0o444),
+        FORGET: ((ROOT / "files/firewall/forget").read_text(), 0o555),
+        FORGETTER_UNIT: (forgetter, 0o444),
     }
 
 

@@ -20,6 +20,8 @@ LOOPBACK = "127.0.0.1"
 # Sets in table dispatcher.
 GATEWAY_SET = 1
 PROXY_SET = 2
+# Asterisk reads them all as it starts.
+MAILBOXES = 1000
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,11 @@ class Node:
         return self._bind(self.me)
 
     @property
+    def media_seconds(self) -> int:
+        """How long rtpengine keeps a call without media: until the call is ended for that, or else for its length."""
+        return self.settings.call_silence_seconds or self.settings.call_max_seconds + 60
+
+    @property
     def gateway_bind(self) -> str:
         return self._gateway_bind(self.me)
 
@@ -232,6 +239,26 @@ class Node:
     @property
     def slot_pattern(self) -> str:
         """Regular expression of every number that belongs to a slot: first digits and lengths of the plan."""
+        parts = [f"[{digits}][0-9]{{{length - 1}}}" for length, digits in self._slot_shapes()]
+        return f"^({'|'.join(parts)})$"
+
+    @property
+    def slot_extensions(self) -> list[str]:
+        """The same as patterns of Asterisk's dial plan, without their underscore."""
+        return [f"[{digits}]{'X' * (length - 1)}" for length, digits in self._slot_shapes()]
+
+    @property
+    def mailboxes(self) -> list[int]:
+        """Numbers that have a mailbox in the demo's Asterisk: of each range of the plan the first MAILBOXES."""
+        ranges = [numbers for kind in self.plan.ranges.values() for numbers in kind]
+        return [
+            number
+            for numbers in ranges
+            for number in range(numbers.first, min(numbers.last, numbers.first + MAILBOXES - 1) + 1)
+        ]
+
+    def _slot_shapes(self) -> list[tuple[int, str]]:
+        """Length of slots' numbers -> the first digits that they may have."""
         shapes: dict[int, set[str]] = {}
         for ranges in self.plan.ranges.values():
             for numbers in ranges:
@@ -240,5 +267,4 @@ class Node:
                     low = first[0] if length == len(first) else "1"
                     high = last[0] if length == len(last) else "9"
                     shapes.setdefault(length, set()).update(map(str, range(int(low), int(high) + 1)))
-        parts = [f"[{''.join(sorted(digits))}][0-9]{{{length - 1}}}" for length, digits in sorted(shapes.items())]
-        return f"^({'|'.join(parts)})$"
+        return [(length, "".join(sorted(digits))) for length, digits in sorted(shapes.items())]

@@ -198,7 +198,7 @@ def _rtpengine(node: Node) -> dict[str, tuple[bytes, bool]]:
 
 def _asterisk(node: Node) -> dict[str, tuple[bytes, bool]]:
     files = _static("asterisk")
-    for name in ("pjsip.conf", "rtp.conf", "extensions.conf"):
+    for name in ("pjsip.conf", "rtp.conf", "voicemail.conf", "extensions.conf"):
         files[f"etc/{name}"] = (_template(node, f"asterisk/{name}.j2"), False)
     return files
 

@@ -61,11 +61,16 @@ class Settings(BaseModel):
     register_default_seconds: Seconds = Field(description="expiry of a binding whose phone asks for none")
     register_min_seconds: Seconds = Field(description="shortest expiry that is granted")
     register_max_seconds: Seconds = Field(description="longest expiry that is granted")
-    register_max_contacts: int = Field(ge=1, le=100, description="bindings that one slot may have")
+    register_max_contacts: int = Field(
+        ge=1, le=100, description="bindings that one slot may have; a new one takes the place of the oldest"
+    )
     register_account_refreshes: bool = Field(description="account each refresh of a binding, not only changes")
 
     call_ring_seconds: int = Field(ge=5, le=600, description="how long a phone may ring")
     call_max_seconds: int = Field(ge=60, le=86400, description="a call longer than this is hung up")
+    call_silence_seconds: int = Field(
+        ge=0, le=86400, description="a call without RTP and RTCP of either side for so long is hung up; 0: never"
+    )
     call_outside_pattern: str = Field(description="regular expression of the numbers that Asterisk is asked for")
     call_premium_pattern: str = Field(description="regular expression of those that nobody may call; empty: none")
     call_max_at_once: int = Field(ge=1, le=1000, description="calls that one slot may place at once")
@@ -74,14 +79,21 @@ class Settings(BaseModel):
         le=1_000_000,
         description="calls outside that one slot may make on a day (UTC); unanswered ones do not count",
     )
-    limit_requests_a_second: int = Field(ge=10, le=100_000, description="messages of an address; more are not heard")
+    limit_requests_a_second: int = Field(
+        ge=10, le=100_000, description="messages of an address, UDP and TCP apart; more are dropped"
+    )
     limit_strangers_a_minute: int = Field(
-        ge=5, le=100_000, description="unanswered challenges, where no phone of ours is; more get no answer"
+        ge=5,
+        le=100_000,
+        description="unanswered challenges, where no phone of ours is; then only what is sent again",
     )
     limit_failures_a_minute: int = Field(
         ge=3, le=1000, description="wrong passwords for a slot from one address; then a ban"
     )
     limit_registrations_a_minute: int = Field(ge=5, le=10_000, description="registrations of a slot; more are refused")
+    limit_messages_a_minute: int = Field(
+        ge=5, le=10_000, description="text messages of a slot, and subscriptions of its lamp; more are refused"
+    )
     limit_connections: int = Field(ge=10, le=8000, description="TCP connections of an address; more are refused")
     ban_seconds: int = Field(ge=10, le=30 * 86400, description="how long a ban lasts")
     trusted_networks: list[str] = Field(description="networks that are never banned, as address/bits")

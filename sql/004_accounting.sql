@@ -63,7 +63,7 @@ INSERT INTO version (table_name, table_version) VALUES ('acc', 5), ('missed_call
 ON CONFLICT (table_name) DO NOTHING;
 
 -- The record as operators read it: one row per call or registration. `acc` itself holds SIP methods (a call leaves an
--- INVITE and a BYE) and no durations. A failed call may stand in acc and in missed_calls: it is shown once, as missed.
+-- INVITE, and no BYE) and no durations. A failed call may stand in acc and in missed_calls: it is shown once, as missed.
 CREATE OR REPLACE VIEW accounting AS
 SELECT CASE method WHEN 'REGISTER' THEN 'register' ELSE 'call' END AS event,
        method, callid, src_user, src_domain, dst_user, dst_domain, sip_code, sip_reason,

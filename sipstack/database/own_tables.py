@@ -19,8 +19,8 @@ from sipstack.database.roles import PRIVILEGES
 Connection = psycopg.Connection[TupleRow]
 
 OWN = ("dialog", "dialog_vars")
-# All that a proxy writes.
-WRITTEN = (*OWN, "location", "location_attrs", "outside_calls", "acc", "acc_cdrs", "missed_calls", "ban")
+# All that a proxy writes: every table on which it has a right to.
+WRITTEN = tuple(name for name, rights in PRIVILEGES.items() if {"INSERT", "UPDATE", "DELETE"} & set(rights))
 
 
 def difference(conn: Connection, schemas: Iterable[str], proxy: str) -> list[str]:

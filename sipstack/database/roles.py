@@ -38,6 +38,8 @@ PRIVILEGES: dict[str, tuple[str, ...]] = {
     "ban_loaded": ("SELECT",),
     "known_loaded": ("SELECT",),
     "outside_calls": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "calling_loaded": ("SELECT",),
+    "at_once_loaded": ("SELECT",),
     "acc": ("INSERT",),
     "missed_calls": ("INSERT",),
     "acc_cdrs": ("INSERT",),

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from pyinfra.api.facts import FactBase
 
 from sipstack.facts.system import as_listener
-from sipstack.firewall import LOAD, MEDIA_TABLE, RULES, SERVICE, TABLE, UNIT
+from sipstack.firewall import FORGET, FORGETTER, FORGETTER_UNIT, LOAD, MEDIA_TABLE, RULES, SERVICE, TABLE, UNIT
 
 
 @dataclass
 class FirewallState:
     """files: path -> SHA-256 of what stands there.
 
-    nft, apt: whether these commands are there. enabled: at the next boot, too. loaded: the kernel has exactly the rules
-    of the file. media: they look at RTP.
+    nft, apt: whether these commands are there. enabled: at the next boot, too, and what forgets runs. loaded: the
+    kernel has exactly the rules of the file. media: they look at RTP.
     """
 
     nft: bool = False
@@ -40,11 +40,12 @@ class Firewall(FactBase[FirewallState]):
             word, _, path = line.partition(" ")
             if word in ("nft", "apt", "enabled", "loaded", "media"):
                 setattr(state, word, True)
-            elif path.strip() in (RULES, LOAD, UNIT):
+            elif path.strip() in _FILES:
                 state.files[path.strip()] = word
         return state
 
 
+_FILES = (RULES, LOAD, UNIT, FORGET, FORGETTER_UNIT)
 # nft prints rules in a form of its own. To compare, a network namespace that lives as long as the command loads the
 # file and prints it too; so a rule that was added or removed by hand is seen, as a table that is gone is. -t: without
 # the calls of the moment.
@@ -53,8 +54,8 @@ _SCRIPT = f"""
 PATH=$PATH:/usr/sbin:/sbin
 command -v nft >/dev/null && echo nft
 command -v apt-get >/dev/null && echo apt
-systemctl is-enabled -q {SERVICE} 2>/dev/null && echo enabled
-sha256sum {RULES} {LOAD} {UNIT} 2>/dev/null
+systemctl is-enabled -q {SERVICE} 2>/dev/null && systemctl is-active -q {FORGETTER} 2>/dev/null && echo enabled
+sha256sum {" ".join(_FILES)} 2>/dev/null
 now=$({_TABLES}); [ -n "$now" ] && [ "$now" = "$(
     unshare -n sh -c 'nft -f {RULES} && {{ {_TABLES}; }}' 2>/dev/null
 )" ] && echo loaded

@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from sipstack.facts.firewall import Firewall, FirewallState
-from sipstack.firewall import FOLDER, MEDIA_TABLE, RULES, SERVICE, TABLE, UNIT, files
+from sipstack.firewall import FOLDER, FORGETTER, FORGETTER_UNIT, MEDIA_TABLE, RULES, SERVICE, TABLE, UNIT, files
 from sipstack.images import tar
 from sipstack.operations.commands import add_files
 
@@ -28,8 +28,8 @@ def rules_in_force(rules: str) -> Generator[PyinfraCommand, None, None]:
     # Checked first: what nft does not like is said here, and not in the journal only. Loading replaces the old rules
     # in one step, and cuts nothing that is allowed before and after.
     yield StringCommand(
-        f"/usr/sbin/nft -c -f {RULES} && systemctl daemon-reload && systemctl enable -q {SERVICE}"
-        f" && systemctl reload-or-restart {SERVICE}"
+        f"/usr/sbin/nft -c -f {RULES} && systemctl daemon-reload && systemctl enable -q {SERVICE} {FORGETTER}"
+        f" && systemctl reload-or-restart {SERVICE} && systemctl restart {FORGETTER}"
     )
 
 
@@ -47,7 +47,7 @@ def rules_gone() -> Generator[PyinfraCommand, None, None]:
         host.noop("there is no firewall of ours")
         return
     yield StringCommand(
-        f"systemctl disable -q --now {SERVICE};"
+        f"systemctl disable -q --now {SERVICE} {FORGETTER};"
         f" for t in '{TABLE}' '{MEDIA_TABLE}'; do nft delete table $t 2>/dev/null; done;"
-        f" rm -rf {FOLDER} {UNIT} && systemctl daemon-reload"
+        f" rm -rf {FOLDER} {UNIT} {FORGETTER_UNIT} && systemctl daemon-reload"
     )

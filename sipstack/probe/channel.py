@@ -21,7 +21,14 @@ _LAST_LINES = 5
 class Channel:
     """A worker process. Events are given to `on_event` in another thread, under this object's lock."""
 
-    def __init__(self, name: str, exec_prefix: Sequence[str], log: Path, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        exec_prefix: Sequence[str],
+        log: Path,
+        on_event: Callable[[Event], None],
+        worker: str = "sipstack.probe.worker",
+    ) -> None:
         self._name = name
         self._log = log
         self._on_event = on_event
@@ -35,7 +42,7 @@ class Channel:
             # Its owner's only: the log holds whole SIP messages.
             with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as errors:
                 self._process = subprocess.Popen(
-                    [*exec_prefix, sys.executable, "-m", "sipstack.probe.worker"],
+                    [*exec_prefix, sys.executable, "-m", worker],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

@@ -36,7 +36,11 @@ class Phone:
         uri: where this phone can be called directly, e.g. "sip:127.0.0.1:40123" (";transport=tcp" for TCP).
         log: file with this phone's SIP messages and errors.
         expires: seconds that the registrar granted with the last registration; 0 when not registered.
+        lamp: whether it has been told that messages wait (RFC 3842); None: nobody has said anything.
+        worker: the module of its process.
     """
+
+    worker = "sipstack.probe.worker"
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Phone:
         self.domain = domain
         self.uri = ""
         self.expires = 0
+        self.lamp: bool | None = None
         self._transport = transport
         self._proxy = proxy
         self._settings: dict[str, Any] = {
@@ -96,7 +101,7 @@ class Phone:
         assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)
         self.log = (folder / f"{self.user}-{next(_serial)}.log").absolute()
-        self._channel = Channel(self.user, self._exec_prefix, self.log, self._on_event)
+        self._channel = Channel(self.user, self._exec_prefix, self.log, self._on_event, self.worker)
         try:
             ready = self._channel.request("start", **self._settings)
         except BaseException:
@@ -148,6 +153,21 @@ class Phone:
         self.expires = 0
         return int(event["code"])
 
+    def watch_lamp(self) -> None:
+        """Subscribe to the slot's mailbox. What is told without being asked for is seen without this, too."""
+        self._channel.request("watch_lamp")
+
+    def wait_lamp(self, on: bool, timeout: float = 5.0) -> None:
+        """Wait until the lamp is on, or off.
+
+        Raises:
+            ProbeError: it is not within `timeout` seconds.
+        """
+        if not self._channel.wait(lambda: self.lamp is on, timeout):
+            raise ProbeError(
+                f"{self.user}: no message came in {timeout:g} s that turns its lamp {'on' if on else 'off'}"
+            )
+
     def call(self, target: str, timeout: float | None = None, *, headers: Mapping[str, str] | None = None) -> Call:
         """Call a number ("6002" is sip:6002@domain) or a whole URI.
 
@@ -191,6 +211,9 @@ class Phone:
     def _on_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "registration":
             self._registration = event
+            return
+        if event["event"] == "lamp":
+            self.lamp = event["on"]
             return
         number = event["call"]
         if number not in self._calls:

@@ -1,5 +1,6 @@
 """The user agent inside a phone's worker process: one pjsua2 endpoint, account and tone, and its calls."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -144,13 +145,20 @@ class AgentAccount(pj.Account):  # type: ignore[misc]
         )
 
     def onIncomingCall(self, prm: Any) -> None:
-        call = AgentCall(self.agent, prm.callId)
+        call = self.agent.kind_of_call(self.agent, prm.callId)
         headers = parse_head(prm.rdata.wholeMsg)[1]
         self.agent.emit({"event": "incoming", **call.describe(), "headers": headers, "source": prm.rdata.srcAddress})
+
+    def onMwiInfo(self, prm: Any) -> None:
+        said = re.search(r"^Messages-Waiting: *(yes|no)", prm.rdata.wholeMsg, re.IGNORECASE | re.MULTILINE)
+        if said:
+            self.agent.emit({"event": "lamp", "on": said[1].lower() == "yes"})
 
 
 class Agent:
     """The endpoint, started; `settings` are the arguments of `worker`'s start command."""
+
+    kind_of_call = AgentCall
 
     def __init__(self, settings: dict[str, Any], emit: Emit) -> None:
         self.emit = emit

@@ -2,7 +2,7 @@
 
 On standard input, one command a line: {"id": 7, "do": "call", ...arguments}. On standard output, one
 answer for each, {"reply": 7, ...result} or {"reply": 7, "error": "..."}, and events as they happen:
-{"event": "registration" | "incoming" | "call" | "reinvite", ...}. The first command must be `start`; the
+{"event": "registration" | "incoming" | "call" | "reinvite" | "lamp", ...}. The first command must be `start`; the
 process ends with `quit` or when its input does. The log goes to standard error, whole SIP messages
 included.
 
@@ -36,6 +36,7 @@ class Worker:
             "start": self._start,
             "register": self._register,
             "unregister": self._unregister,
+            "watch_lamp": self._watch_lamp,
             "call": self._call,
             "answer": self._answer,
             "hangup": self._hangup,
@@ -110,9 +111,14 @@ class Worker:
     def _unregister(self) -> None:
         self._ready.account.setRegistration(False)
 
+    def _watch_lamp(self) -> None:
+        agent = self._ready
+        agent.config.mwiConfig.enabled = True
+        agent.account.modify(agent.config)
+
     def _call(self, target: str, headers: dict[str, str]) -> dict[str, Any]:
         call = AgentCall(self._ready)
-        parameters = _audio_only()
+        parameters = audio_only()
         for name, value in headers.items():
             header = pj.SipHeader()
             header.hName, header.hValue = name, value
@@ -125,7 +131,7 @@ class Worker:
         return call.describe()
 
     def _answer(self, call: int, code: int) -> None:
-        parameters = _audio_only()
+        parameters = audio_only()
         parameters.statusCode = code
         self._find(call).answer(parameters)
 
@@ -134,7 +140,7 @@ class Worker:
 
     def _reinvite(self, call: int, kind: str) -> None:
         found = self._find(call)
-        parameters = _audio_only()
+        parameters = audio_only()
         if kind == "hold":
             found.setHold(parameters)
         else:
@@ -158,16 +164,17 @@ class Worker:
                 self.emit({"reply": number, "error": "the call is over"})
 
 
-def _audio_only() -> pj.CallOpParam:
+def audio_only() -> pj.CallOpParam:
+    """Parameters of an operation on a call that has one stream of audio."""
     parameters = pj.CallOpParam(True)
     parameters.opt.audioCount, parameters.opt.videoCount = 1, 0
     return parameters
 
 
-def main() -> None:
+def main(kind: type[Worker] = Worker) -> None:
     output = os.dup(1)
     os.dup2(2, 1)  # the library prints before it can be told not to
-    Worker(output).run()
+    kind(output).run()
     sys.stderr.flush()
     os._exit(0)  # the library's objects must not be destroyed after the library
 

@@ -5,7 +5,8 @@
 LAB has the host sip1, deployed from here with what the load needs: --data firewall_open_ports='["5066/udp"]'
 --data limit_requests_a_second=100000 --data limit_registrations_a_minute=10000. Beside its proxy another one runs, with
 the entrypoint and the routes of CHECKOUT, on a port of its own; they are asked in turns. Counted is the cgroup of each
-container; what watches the database beside them is shown as what it takes all the time.
+container; what watches the database beside them is shown as what it takes all the time. With this checkout as CHECKOUT,
+the ratio is what the measurement itself favours.
 """
 
 import json
@@ -20,9 +21,10 @@ from sipstack.lab.hosts import Lab
 from tests.lab.load import Load
 from tests.lab.wire import Wire
 
-REGISTRATION_ROUNDS, CALL_ROUNDS = 20, 4
-WIRES, REGISTRATIONS = 4, 125  # of each wire
-CALL_SECONDS = 20
+# Short ones, in turns: what else the machine does falls on both alike.
+REGISTRATION_ROUNDS, CALL_ROUNDS = 60, 12
+WIRES, REGISTRATIONS = 4, 40  # of each wire
+CALL_SECONDS = 12
 NOW, BEFORE = "vss-kamailio", "before-kamailio"
 PORTS = {NOW: 5060, BEFORE: 5066}
 COMPOSE = "/opt/vss/docker-compose.vss-demiurge.yml"
@@ -89,6 +91,12 @@ class Bench:
         wire.socket.connect((self.host.address, port))
         return wire
 
+    def forget(self, container: str) -> None:
+        """Each proxy has read the bindings that the other one has written: a slot begins with none."""
+        for number, wire in enumerate(self.wires[container], 6001):
+            user, headers = f"slot_{number}", ("Contact: *", "Expires: 0")
+            assert wire.register(user, self.passwords[user], headers=headers, contact=False) == 200
+
     def register(self, container: str, times: int) -> None:
         """Slots 6001 to 6004, all at once."""
 
@@ -104,19 +112,23 @@ class Bench:
 
 
 def main() -> None:
-    """Print each round, and the ratios of the medians."""
+    """Print each round, the medians, and the median of what each round was in relation to the one before it."""
     bench = Bench(Lab(sys.argv[1]), Path(sys.argv[2]))
     for what, rounds in (("registration", REGISTRATION_ROUNDS), ("call", CALL_ROUNDS)):
         seen: dict[str, list[float]] = {BEFORE: [], NOW: []}
         for container in seen:
+            bench.forget(container)
+        for container in seen:
             bench.register(container, 1)  # what is remembered of a slot is remembered
-        for _ in range(rounds):
-            for container, values in seen.items():
-                values.append(getattr(bench, what)(container))
+        for number in range(rounds):
+            # Neither is always the second one, which the machine may favour.
+            for container in list(seen) if number % 2 else reversed(seen):
+                seen[container].append(getattr(bench, what)(container))
         for container, values in seen.items():
             print(f"{what}, {container}: " + " ".join(f"{value:.0f}" for value in values) + " us")
         before, now = (statistics.median(values) for values in seen.values())
-        print(f"{what}: {before:.0f} us before, {now:.0f} us now, ratio {now / before:.3f}", flush=True)
+        ratio = statistics.median(new / old for old, new in zip(*seen.values(), strict=True))
+        print(f"{what}: {before:.0f} us before, {now:.0f} us now, ratio of a round {ratio:.3f}", flush=True)
     for container in PORTS:
         bench.at_rest(container)
     bench.host.exec("docker", "compose", "-p", "before", "-f", "/opt/vss/before.yml", "down", "--volumes", timeout=60)

@@ -51,13 +51,24 @@ def forget(system: System) -> None:
     """The proxy forgets every ban and whom it knows: the addresses of namespaces are used again."""
     if bans(system):
         assert sipstack(system, "bans", "--lift", "all").returncode == 0
-    for table in ("known", "rate", "strangers", "failures", "registrations"):
+    for table in ("known", "proved", "rate", "strangers", "failures", "registrations"):
         system.kamcmd("htable.flush", table)
 
 
 def bans(system: System) -> dict[str, str]:
     """Who is banned, and why, as the proxy has it in memory."""
     return dict(re.findall(r"name: (\S+)\s+value: (\w+):", system.kamcmd("htable.dump", "ban")))
+
+
+def datagrams(system: System) -> int:
+    """UDP datagrams that have come to the host's sockets since its start, whatever is done with them (RFC 4113)."""
+    names, values = (
+        line.split()[1:]
+        for line in system.host.exec("cat", "/proc/net/snmp").stdout.splitlines()
+        if line.startswith("Udp:")
+    )
+    found = dict(zip(names, map(int, values), strict=True))
+    return found["InDatagrams"] + found["RcvbufErrors"]
 
 
 def sipstack(system: System, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:

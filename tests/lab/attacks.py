@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import socket
 import struct
+import time
 
 from tests.lab.hostile import over_tcp, over_udp
 from tests.lab.wire import DOMAIN, Wire, digest
@@ -123,12 +124,13 @@ def wrong_answers(user: str, challenge: str, count: int) -> list[str]:
     return made
 
 
-def forge(source: str, proxy: str, messages: list[str]) -> None:
-    """Send datagrams in the name of another address, from its port 5070."""
+def forge(source: str, proxy: str, messages: list[str], port: int = 5070, pause: float = 0.0) -> None:
+    """Send datagrams in the name of another address, from that port of it, with a pause (seconds) after each."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for message in messages:
+            time.sleep(pause)
             payload = message.encode()
-            udp = struct.pack("!HHHH", 5070, 5060, 8 + len(payload), 0) + payload
+            udp = struct.pack("!HHHH", port, 5060, 8 + len(payload), 0) + payload
             head = struct.pack(
                 "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0,
                 socket.inet_aton(source), socket.inet_aton(proxy),

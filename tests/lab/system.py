@@ -64,6 +64,11 @@ class System:
         """What `kamcmd` prints in the proxy's container."""
         return self.host.exec("docker", "exec", "vss-kamailio", "kamcmd", *arguments).stdout
 
+    def asterisk(self, command: str) -> str:
+        """What a command of Asterisk's console prints."""
+        conf = "/etc/asterisk/asterisk.conf"
+        return self.host.exec("docker", "exec", "vss-asterisk", "asterisk", "-C", conf, "-rx", command).stdout
+
     def logs(self, container: str = "vss-kamailio", lines: int = 40) -> str:
         """The last log lines of a container."""
         done = self.host.exec("docker", "logs", "--tail", str(lines), container, check=False)

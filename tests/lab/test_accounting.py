@@ -63,6 +63,26 @@ def test_a_call_is_on_record_with_its_duration(system: System, ender: int) -> No
     assert abs(int(shown) - lasted) <= 2
 
 
+def test_ringing_is_not_charged(system: System) -> None:
+    """A call begins when its answer is acknowledged; in its CDR both domains are ours."""
+    with phones(system, 6001, 7001) as (anna, bert):
+        call = anna.call("7001")
+        incoming = bert.expect_call()
+        incoming.ring()
+        rung = time.monotonic()
+        call.wait_state("early")
+        time.sleep(3.5)  # what is measured
+        incoming.answer()
+        call.wait_state("confirmed")
+        rung = time.monotonic() - rung
+        call.hangup()
+        ended(incoming)
+    columns = "duration, src_domain, dst_domain"
+    ((duration, *domains),) = system.sql(f"SELECT {columns} FROM acc_cdrs WHERE callid = '{call.call_id}'")
+    assert float(duration) < rung - 1
+    assert domains == [DOMAIN, DOMAIN]
+
+
 def test_an_external_call_is_on_record(system: System) -> None:
     with phones(system, 6001) as (anna,):
         call = anna.call("+1234567890", timeout=5)

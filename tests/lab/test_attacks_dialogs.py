@@ -105,10 +105,17 @@ def nothing_came_in(victim: Wire) -> None:
     assert not victim.seen
 
 
-def test_a_side_cannot_say_that_it_is_somebody_else(system: System) -> None:
+@pytest.mark.parametrize("forged", ["slot_6002", "6002", "+12025550123"])
+def test_a_side_cannot_say_that_it_is_somebody_else(system: System, forged: str) -> None:
+    """What it says is served, for its tags are right (RFC 3261 §12.2.2); the other side is told its own name."""
     with raw_call(system) as (caller, callee, call):
-        assert caller.ask(call.request(caller, "INFO", name="slot_6002"))[0] == 403
-        assert callee.ask(call.turned.request(callee, "INFO", name="slot_6002"))[0] == 403
+        for wire, other, side in ((caller, callee, call), (callee, caller, call.turned)):
+            for method in ("INFO", "UPDATE"):
+                wire.send(side.request(wire, method, cseq=30 + (method == "INFO"), name=forged))
+                _, request = other.next_request()
+                assert f"sip:{side.caller.name}@{DOMAIN}" in request["from"]
+                other.answer(request, b"200 OK")
+                assert f"sip:{forged}@{DOMAIN}" in wire.reply()["from"]
         goes_on(caller, callee, call)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.lab import attacks
-from tests.lab.attacker import bans, forget, sipstack, stranger, there, within
+from tests.lab.attacker import bans, datagrams, forget, sipstack, stranger, there, within
 from tests.lab.hostile import phones_are_served
 from tests.lab.system import System
 from tests.lab.test_calls import phones
@@ -103,8 +103,10 @@ def test_a_forged_burst_leaves_the_phones_of_that_address_alone(system: System) 
         stranger(system, "home") as home,
         phones(system, 6001, exec_prefix=home.exec_prefix) as (anna,),
     ):
+        before = datagrams(system)
         there(place, attacks.forge, home.address, system.address, [attacks.options().decode()] * 1000)
         there(place, attacks.forge, home.address, system.address, [attacks.options("sipvicious").decode()] * 9)
+        assert datagrams(system) - before >= 1000, "what was forged has not arrived"
         assert bans(system) == {}
         anna.register(check=True)
         anna.call("9002").wait_state("confirmed", timeout=5)
@@ -114,7 +116,9 @@ def test_forged_guesses_ban_nobody(system: System) -> None:
     """With a challenge that the attacker got for himself: it is none for another address."""
     with stranger(system) as place, stranger(system, "home") as home:
         wrong = attacks.wrong_answers("slot_6005", there(place, attacks.challenge, system.address), 3 * GUESSES)
+        before = datagrams(system)
         there(place, attacks.forge, home.address, system.address, wrong)
+        assert datagrams(system) - before >= len(wrong), "what was forged has not arrived"
         assert bans(system) == {}
         codes = there(home, attacks.guess, system.address, "slot_6005", [system.password(6005)])
         assert codes == [200]

@@ -75,7 +75,7 @@ def seconds(proxy: str, method: str, users: list[str], rounds: int) -> list[list
     return took
 
 
-@pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+@pytest.mark.parametrize("method", ["REGISTER", pytest.param("INVITE", marks=pytest.mark.slow)])
 def test_users_and_others_are_refused_in_the_same_time(system: System, method: str) -> None:
     """Medians of turns; one that is not looked up in the database would take half the time."""
     users = list(USERS.values())

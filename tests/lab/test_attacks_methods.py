@@ -38,7 +38,8 @@ def nobody_registered(system: System) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_a_call_reaches_nobody(system: System, method: str, target: str) -> None:
-    """Neither without nor with a Route, and whoever asks, a slot with its password too."""
+    """Neither without nor with a Route, and whoever asks, a slot with its password too; only text from a slot, which
+    gives its password, gets through (test_phones_methods.py)."""
     with Wire(system.address) as stranger, Wire(system.address) as victim:
         assert victim.register("slot_6003", system.password(6003)) == 200
         uri = TARGETS[target].format(victim=victim.contact, proxy=system.address)
@@ -48,7 +49,10 @@ def test_what_is_not_a_call_reaches_nobody(system: System, method: str, target: 
             if method == "ACK":
                 stranger.send(stranger.message(method, uri, headers=headers))
                 continue
-            code, _ = stranger.ask_as("slot_6001", system.password(6001), method, uri, headers=headers)
+            if method == "MESSAGE":
+                code, _ = stranger.ask(stranger.message(method, uri, headers=headers))
+            else:
+                code, _ = stranger.ask_as("slot_6001", system.password(6001), method, uri, headers=headers)
             assert code >= 400 or (method == "OPTIONS" and code == 200), code
         honest_call_is_first(system, victim)
 

@@ -89,6 +89,23 @@ def test_a_call_is_closed_to_strangers_at_every_proxy(fleet: Fleet, method: str)
         assert callee.register("slot_7001", fleet.password(7001), headers=("Expires: 0",)) == 200
 
 
+def test_in_the_name_of_a_proxy_nothing_goes_but_to_a_binding(fleet: Fleet) -> None:
+    """A source can be forged. Who also knows which binding a slot has reaches the phone there, and nobody else."""
+    with Wire(fleet.address["sip1"]) as phone, Wire(fleet.address["sip1"]) as other:
+        assert phone.register("slot_7001", fleet.password(7001)) == 200
+        ((ruid,),) = fleet.sql("SELECT ruid FROM location WHERE username = 'slot_7001'")
+        told = ("P-Delivery: slot_7001", f"P-Binding: {ruid}")
+        for at in (other, phone):
+            message = at.message(
+                "MESSAGE", f"sip:slot_7001@{at.contact}", user="slot_6001", headers=told, contact=False
+            )
+            attacks.forge(fleet.address["sip2"], fleet.address["sip1"], [message.decode()], port=5060)
+        assert phone.next_request()[0].startswith("MESSAGE ")
+        with pytest.raises(TimeoutError):
+            other.next_request(0.2)
+        assert phone.register("slot_7001", fleet.password(7001), headers=("Expires: 0",)) == 200
+
+
 def test_credentials_are_good_at_no_other_proxy(fleet: Fleet) -> None:
     """Those of a registration, overheard and sent again wherever they have not been used."""
     with Wire(fleet.address["sip1"]) as phone:

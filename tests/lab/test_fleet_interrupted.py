@@ -81,6 +81,7 @@ def test_the_second_of_two_runs_is_refused(fleet: Fleet) -> None:
     first.end_well()
 
 
+@pytest.mark.slow
 def test_a_dead_host_stops_a_run_unless_the_operator_chose_otherwise(fleet: Fleet) -> None:
     """A proxy without power. Nothing changes by default; with --fail-percent the others finish."""
     wanted: dict[str, Any] = {"register_min_seconds": 80}

@@ -72,7 +72,9 @@ def test_what_fails_only_where_it_counts_is_taken_back(fleet: Fleet, tmp_path: P
         talk(anna, bert, 7001)[0].hangup()
 
 
-@pytest.mark.parametrize("fault", [pytest.param(DEAF, id="deaf"), pytest.param(MUTE, id="mute")])
+@pytest.mark.parametrize(
+    "fault", [pytest.param(DEAF, id="deaf", marks=pytest.mark.slow), pytest.param(MUTE, id="mute")]
+)
 def test_an_asterisk_that_serves_nobody_is_taken_back(fleet: Fleet, tmp_path: Path, fault: Fault) -> None:
     """Health is green; the proxies know better. The other one is not touched, and calls go there meanwhile."""
     before = fleet.started_at()

@@ -45,9 +45,21 @@ def test_bindings_behind_nat_survive(system: System) -> None:
             talk(anna, bert, "6002")[0].hangup()
 
 
-def test_a_tcp_phone_is_back_with_its_next_registration(system: System) -> None:
-    """Its connection ended with the proxy, and behind NAT nobody but the phone can make a new one."""
+def test_a_tcp_phone_is_called_over_a_new_connection(system: System) -> None:
+    """Its connection ended with the proxy. One that listens at its Contact is reached there."""
     with phones(system, 6001) as (anna,), system.phone(6002, tone=880, transport="tcp") as bert:
+        bert.register(check=True)
+        stop(system, "kill")
+        talk(anna, bert, "6002")[0].hangup()
+
+
+def test_a_tcp_phone_behind_nat_is_back_with_its_next_registration(system: System) -> None:
+    """Nobody but the phone can make a new connection: until then the caller is told at once."""
+    with (
+        phones(system, 6001) as (anna,),
+        Outside(system.lab) as outside,
+        system.phone(6002, tone=880, transport="tcp", exec_prefix=outside.behind_nat("home").exec_prefix) as bert,
+    ):
         bert.register(check=True)
         stop(system, "kill")
         call = anna.call("6002")

@@ -89,12 +89,15 @@ def test_restarts_nothing(system: System) -> None:
     assert system.started_at() == before
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part", [part if part in ("kamailio", "postgres") else pytest.param(part, marks=pytest.mark.slow) for part in PARTS]
+)
 def test_stopped_part(system: System, part: str) -> None:
     with broken(system, part, "stop", "start"):
         assert_names(verify(system), part, "exited")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["kamailio", "postgres"])
 def test_frozen_part(system: System, part: str) -> None:
     with broken(system, part, "pause", "unpause"):

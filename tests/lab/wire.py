@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import Self
 
+from sipstack.errors import OperatorError
 from sipstack.probe.message import parse_head
 from tests.lab.system import System
 
@@ -161,10 +162,22 @@ class Wire:
 
 
 def forget_bindings(system: System) -> None:
-    """Remove every binding, also those that a failed test has left, or that the database has not heard of yet."""
-    known = set(re.findall(r"AoR: (\S+)", system.kamcmd("ul.dump")))
-    for user in known | {user for (user,) in system.sql("SELECT DISTINCT username FROM location")}:
-        system.kamcmd("ul.rm", "location", user)
+    """Remove every binding, also those that a failed test has left, or that the database has not heard of yet.
+
+    A database that is slow for a moment refuses: then again.
+    """
+    deadline = time.monotonic() + 15
+    while True:
+        known = set(re.findall(r"AoR: (\S+)", system.kamcmd("ul.dump")))
+        known |= {user for (user,) in system.sql("SELECT DISTINCT username FROM location")}
+        try:
+            for user in known:
+                system.kamcmd("ul.rm", "location", user)
+            break
+        except OperatorError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
     system.sql("DELETE FROM location")
 
 

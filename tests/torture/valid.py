@@ -284,9 +284,9 @@ l: 0
     Message(
         name="mpart01",
         section="4475 3.1.1.11",
-        wants=codes(405),
+        wants=codes(407),
         why="""A body of several parts, one of them binary, NULs and lines that look like a boundary included. It is
-            a MESSAGE, which is not offered here.""",
+            a MESSAGE of somebody who has not proved who it is.""",
         octets=octets(
             """\
 MESSAGE sip:kumiko@vss.internal SIP/2.0

@@ -16,6 +16,8 @@ from tests.unit.test_schema import SQL, Database
 
 ONE, OTHER = "proxy_1", "proxy_2"
 BINDING = "INSERT INTO location (ruid, username, server_id, expires, connection_id) VALUES (%s, 'slot_6001', %s, {}, 7)"
+# What a proxy writes for an outage (files/kamailio/bin/late-records).
+LATE = "missed_calls|INVITE|f|t|call|480|Away|1790000000|slot_6001|d|6002|d|192.0.2.1"
 VALID, EXPIRED = "now() + interval '1 hour'", "now() - interval '1 hour'"
 
 
@@ -145,12 +147,54 @@ def test_a_trial_leaves_nothing(database: Database) -> None:
         conn.execute(BINDING.format(VALID).encode(), ["ruid", 1])
         conn.execute("INSERT INTO acc (method, time) VALUES ('INVITE', now())")
         conn.execute("DELETE FROM location")
+        conn.execute("INSERT INTO late_record (line) VALUES (%s)", [LATE])
     with database.as_owner() as conn:
         with conn.transaction():
             own_tables.drop_trial(conn, "trial_1")
         for table in own_tables.WRITTEN:
             assert one(conn, f"SELECT count(*) FROM {table}") == 0
         assert one(conn, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'trial%'") == 0
+
+
+def test_a_trial_can_write_into_no_table_of_production(database: Database) -> None:
+    """Asked of the database itself, whatever this project takes for complete."""
+    query = """SELECT c.relname FROM pg_class c, pg_roles r
+        WHERE r.rolname = %s AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+        AND has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"""
+    with database.as_owner() as conn:
+        own_tables.create_trial(conn, "trial_1", database.proxy, [])
+        writable = {row[0] for row in conn.execute(query, [database.proxy])}
+    assert "late_record" in writable
+    with database.as_proxy() as conn:
+        conn.execute("SET search_path = trial_1, public")
+        where = "SELECT relnamespace::regnamespace FROM pg_class WHERE oid = '{}'::regclass"
+        found = {name: one(conn, where.format(name)) for name in writable}
+    with database.as_owner() as conn, conn.transaction():
+        own_tables.drop_trial(conn, "trial_1")
+    assert found == dict.fromkeys(writable, "trial_1")
+
+
+def test_a_proxy_that_starts_counts_its_own_calls_of_slots(database: Database) -> None:
+    """Not those of another proxy, of a gateway, or of long ago."""
+    columns = "hash_entry, hash_id, callid, from_uri, from_tag, to_uri, to_tag, caller_cseq, callee_cseq, "
+    columns += "caller_contact, callee_contact, caller_sock, callee_sock, state, start_time, req_uri, timeout"
+    calls = {1: [("slot_6001", 60), ("slot_6001", 60), ("slot_6002", -300), ("+4930", 60)], 2: [("slot_6001", 60)]}
+    for number, of in calls.items():
+        with as_proxy(database, number) as conn:
+            conn.execute("DELETE FROM dialog")
+            for entry, (slot, left) in enumerate(of):
+                values = f"{entry}, 7, 'x', '', '', '', '', '', '', '', '', '', '', 4, 0, '', "
+                values += f"extract(epoch FROM now()) + {left}"
+                conn.execute(f"INSERT INTO dialog ({columns}) VALUES ({values})".encode())
+                said = "INSERT INTO dialog_vars (hash_entry, hash_id, dialog_key, dialog_value) VALUES (%s, 7, %s, %s)"
+                conn.execute(said, [entry, "src_user", slot])
+                conn.execute(said, [entry, "dst_user", "slot_6009"])
+    with as_proxy(database, 1) as conn:
+        rows = conn.execute("SELECT key_name, key_value FROM calling_loaded ORDER BY 1").fetchall()
+        assert rows == [("0:7", "slot_6001"), ("1:7", "slot_6001")]
+        assert conn.execute("SELECT key_name, key_value FROM at_once_loaded").fetchall() == [("slot_6001", "2")]
+    with as_proxy(database, 2) as conn:
+        assert conn.execute("SELECT key_name, key_value FROM at_once_loaded").fetchall() == [("slot_6001", "1")]
 
 
 def test_a_trial_has_the_gateways_of_now_and_its_own(database: Database) -> None:
