@@ -7,6 +7,7 @@ and feature, how many calls ended as they should with all sides heard, of how ma
 """
 
 import argparse
+import fcntl
 import json
 import sys
 import time
@@ -70,6 +71,11 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=Path("build/agents"))
     wanted = parser.parse_args()
     lab = Lab(wanted.lab)
+    lock = (lab.state.folder / "agents.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another run uses the slots of lab {wanted.lab}: wait for its end")
     passwords = json.loads((lab.state.folder / "slots.json").read_text())
     wanted.logs.mkdir(parents=True, exist_ok=True)
     place = Place(lab.up(["sip1"])[0].address, passwords, wanted.logs)

@@ -215,3 +215,19 @@ def establish(caller: DeskPhone, callee: DeskPhone, **options: object) -> tuple[
     call.within("ACK", cseq=call.cseq)
     callee.expect("ACK", call_id=call.id)
     return call, invite
+
+
+def ring(caller: DeskPhone, callee: DeskPhone, target: str | int = "", **options: object) -> tuple[DeskCall, Message]:
+    """A call that rings, with the INVITE as the called phone has it."""
+    call = caller.call(target or callee.number, wait=False, **options)
+    assert call.final is None, call.final and call.final.first
+    return call, callee.expect("INVITE", call_id=call.id)
+
+
+def turn_down(call: DeskCall, callee: DeskPhone, invite: Message) -> Message:
+    """The called phone is busy; the answer as the caller gets it."""
+    callee.answer(invite, 486, "Busy Here")
+    callee.expect("ACK", call_id=call.id)
+    assert call.code == 486
+    assert call.final is not None
+    return call.final

@@ -7,7 +7,7 @@ import pytest
 
 from sipstack.agent.digest import credentials
 from sipstack.agent.message import Message, token, uri_in
-from tests.lab.deskcall import DeskCall, desk, desk_phones, establish, hang_up, tag
+from tests.lab.deskcall import DeskCall, desk, desk_phones, establish, hang_up, ring, tag, turn_down
 from tests.lab.deskphone import DeskPhone
 from tests.lab.system import System
 from tests.lab.test_gateways import ASTERISK
@@ -23,22 +23,6 @@ TRUE = f'"Anna" <{OWN}>'
 def phones(system: System) -> Iterator[tuple[DeskPhone, DeskPhone]]:
     with desk_phones(system, CALLER, CALLEE) as (caller, callee):
         yield caller, callee
-
-
-def ring(caller: DeskPhone, callee: DeskPhone, target: str | int = "", **options: object) -> tuple[DeskCall, Message]:
-    """A call that rings, with the INVITE as the called phone has it."""
-    call = caller.call(target or callee.number, wait=False, **options)
-    assert call.final is None, call.final and call.final.first
-    return call, callee.expect("INVITE", call_id=call.id)
-
-
-def turn_down(call: DeskCall, callee: DeskPhone, invite: Message) -> Message:
-    """The called phone is busy; the answer as the caller gets it."""
-    callee.answer(invite, 486, "Busy Here")
-    callee.expect("ACK", call_id=call.id)
-    assert call.code == 486
-    assert call.final is not None
-    return call.final
 
 
 def headers(message: Message) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sipstack.agent.message import Message
-from tests.lab.deskcall import DeskCall, desk_phones
+from tests.lab.deskcall import DeskCall, desk_phones, ring, turn_down
 from tests.lab.deskphone import DeskPhone
 from tests.lab.system import System
 from tests.lab.wire import DOMAIN
@@ -45,12 +45,8 @@ def header(line: bytes) -> Change:
 
 def rung(caller: DeskPhone, callee: DeskPhone) -> tuple[DeskCall, Message]:
     """A call that the callee refuses, and the INVITE as it came there."""
-    call = caller.call(callee.number, wait=False)
-    assert call.final is None, call.final and call.final.first
-    invite = callee.expect("INVITE", call_id=call.id)
-    callee.answer(invite, 486, "Busy Here", contact=False)
-    callee.expect("ACK", call_id=call.id)
-    assert call.code == 486
+    call, invite = ring(caller, callee)
+    turn_down(call, callee, invite)
     return call, invite
 
 
