@@ -74,6 +74,12 @@ class System:
         done = self.host.exec("docker", "logs", "--tail", str(lines), container, check=False)
         return done.stdout + done.stderr
 
+    def start(self, container: str) -> None:
+        """Start a container that was stopped, and wait until it is healthy."""
+        health = f"docker inspect -f '{{{{.State.Health.Status}}}}' {container}"
+        self.host.exec("docker", "start", container)
+        self.host.exec("sh", "-c", f"until [ $({health}) = healthy ]; do sleep 0.2; done", timeout=60)
+
     def started_at(self) -> dict[str, str]:
         """When each of our containers was started: what changes here was restarted."""
         done = self.host.exec(

@@ -398,5 +398,5 @@ def test_no_sdp_passes_while_rtpengine_is_away(system: System) -> None:
             for phone in (caller, callee):
                 phone.answer(phone.expect("BYE", call_id=ringing.id), 200, contact=False)
         finally:
-            system.host.exec("docker", "start", "vss-rtpengine")
+            system.start("vss-rtpengine")
         hang_up(up, callee)
