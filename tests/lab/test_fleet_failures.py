@@ -106,7 +106,7 @@ def test_a_proxy_that_starts_does_not_bring_back_who_has_left(fleet: Fleet) -> N
         assert phone.register(user, password) == 200
         agree(fleet, {user})
         # One that has started itself within the last twenty seconds still looks for all that was ever removed.
-        eventually(lambda: "int: 0" in fleet.kamcmd(late, "pv.shvGet", "rounds"), BACK_S)
+        eventually(lambda: "value: 0" in fleet.kamcmd(late, "pv.shvGet", "rounds"), BACK_S)
         try:
             with cut_off(fleet, late):
                 fleet.hosts[late].exec("docker", "pause", "vss-kamailio")
