@@ -52,12 +52,12 @@ WRONG = {
     "no ACK": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("ACK")) exit;', "ACK"),
     "no BYE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("BYE")) exit;', "BYE"),
     "no re-INVITE": in_route("dialog", "WITHIN_DIALOG", 'if (is_method("INVITE")) exit;', "INVITE"),
-    "silent": Fault(f"{ROUTES}/media.cfg", '" trust-address"', '" media-address=203.0.113.9"', "hear"),
+    "silent": Fault(f"{ROUTES}/rtpengine.cfg", '" trust-address"', '" media-address=203.0.113.9"', "hear"),
     "past rtpengine": in_route("media", "MEDIA_OFFER", "return;", "9002"),
     "slots past rtpengine": Fault(f"{ROUTES}/call.cfg", OFFER, OFFER.partition(";")[2], "through rtpengine"),
     "no CDR": Fault(PARAMETERS, '"cdr_enable", 1', '"cdr_enable", 0', "acc_cdrs"),
     "everybody": in_route("auth", "AUTHENTICATE", "return;", "password"),
-    "forgets": Fault(f"{ROUTES}/register.cfg", 'save("location")', '1;\n\tsl_send_reply("200", "OK")', "binding"),
+    "forgets": in_route("register", "STORE", "$var(saved) = 1; return;", "binding"),
 }
 # Right on trial, where there are no peers, and wrong where it counts.
 LATE = Fault(f"{ROUTES}/call.cfg", TO_SLOT, f"#!ifndef PEERS\n\t{TO_SLOT}\n#!endif", "does not serve calls")
