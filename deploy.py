@@ -6,7 +6,7 @@ from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.firewall import firewall, firewall_settled
 from sipstack.deploys.preflight import preflight
-from sipstack.deploys.prepare import engine, files, images, left_over
+from sipstack.deploys.prepare import engine, files, fleet, images, left_over
 from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
 from sipstack.deploys.watch import watch
 
@@ -17,6 +17,7 @@ machine = preflight(node)
 release = services.release(node, machine, site.all_nodes(inventory).values())
 
 # Prepare: touches nothing that serves calls.
+fleet(node)
 left_over()
 engine(node)
 images(node, release)

@@ -7,6 +7,8 @@ the inventory.
 # --- SIP ---------------------------------------------------------------------------------------------
 sip_domain = "vss.internal"
 sip_port = 5060
+# Every phone has been told these two: a change on hosts that serve is taken for a mistake unless this says otherwise.
+sip_allow_move = False
 # The proxies tell each other here what registers; open to each other only.
 proxy_peer_port = 5062
 
@@ -23,6 +25,9 @@ slots_ls = ["8001-8010"]
 slots_csv = ""
 # More than half of all slots disappearing in one run is taken for a mistake unless this says otherwise.
 slots_allow_mass_removal = False
+# Nobody knows a password that was generated but who has the state (.state/): a run that would write another one has not
+# got it, unless this says otherwise.
+slots_allow_new_passwords = False
 
 # --- registrations -----------------------------------------------------------------------------------
 register_default_seconds = 3600

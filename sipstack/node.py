@@ -9,6 +9,7 @@ from functools import cached_property
 from sipstack import certificate
 from sipstack.database.gateways import Gateway
 from sipstack.errors import OperatorError
+from sipstack.facts.fleet import Mark
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
 from sipstack.settings import Settings, endpoint
@@ -98,6 +99,12 @@ class Node:
     def sealed(self, name: str) -> str:
         """A secret where only its digest is needed: hexadecimal, so it needs no quoting anywhere."""
         return hashlib.sha256(self.secret(name).encode()).hexdigest()
+
+    @property
+    def mark(self) -> Mark:
+        """What tells this fleet from others. The key is hashed: a mark says nothing of a secret."""
+        state = hashlib.sha256(f"vss fleet {self.secret('digest_key')}".encode()).hexdigest()[:16]
+        return Mark(state, self.secrets.name, self.settings.sip_domain, self.settings.sip_port)
 
     def database_secret(self, name: str) -> str:
         """A database password: the operator's where the server is the operator's, else generated once."""

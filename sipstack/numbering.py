@@ -19,11 +19,12 @@ _NUMBER = re.compile(rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One SIP user. `password` is the operator's own, or None where one is to be generated."""
+    """One SIP user. `password` is the operator's own, or None where one is to be generated; generated: it was."""
 
     number: int
     kind: str
     password: str | None = field(default=None, repr=False)
+    generated: bool = False
 
     @property
     def username(self) -> str:

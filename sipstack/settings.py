@@ -47,6 +47,7 @@ class Settings(BaseModel):
 
     sip_domain: str = Field(pattern=NAME, description="SIP domain and digest realm of the platform")
     sip_port: Port = Field(description="UDP and TCP port of the proxies")
+    sip_allow_move: bool = Field(description="allow a run that changes sip_domain or sip_port under the phones")
     proxy_peer_port: Port = Field(description="UDP port on which the proxies tell each other their bindings")
 
     slot_numbers_auto: str = Field(description="numbers that kind AUTO may use")
@@ -57,6 +58,9 @@ class Settings(BaseModel):
     slots_ls: SlotItems = Field(description="LS slots that exist")
     slots_csv: str = Field(description="CSV file with more slots, columns number,password")
     slots_allow_mass_removal: bool = Field(description="allow a run that removes more than half of the slots")
+    slots_allow_new_passwords: bool = Field(
+        description="allow a run that gives slots other passwords without knowing the ones that they have"
+    )
 
     register_default_seconds: Seconds = Field(description="expiry of a binding whose phone asks for none")
     register_min_seconds: Seconds = Field(description="shortest expiry that is granted")

@@ -99,7 +99,9 @@ def _state(inventory: Inventory) -> str:
 
 def _with_passwords(slots: list[Slot], secrets: SecretStore) -> Iterable[Slot]:
     generated = secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
-    return (slot if slot.password else replace(slot, password=generated[slot.username]) for slot in slots)
+    return (
+        slot if slot.password else replace(slot, password=generated[slot.username], generated=True) for slot in slots
+    )
 
 
 def _member(host: Host) -> Member:

@@ -8,7 +8,7 @@ from pyinfra.api.host import Host
 
 from sipstack.database import gateways, own_tables, roles, schema, subscribers
 from sipstack.database.session import as_admin, as_owner, as_proxy
-from sipstack.database.subscribers import Subscriber
+from sipstack.database.subscribers import Rules, Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.oci import in_proxy
@@ -122,25 +122,32 @@ def _apply_gateways(host: Host, node: Node) -> None:
 # --- subscribers ------------------------------------------------------------------------------------------
 
 
+def _rules(node: Node) -> Rules:
+    """Only passwords that were generated are known to nobody but the state."""
+    settings = node.settings
+    if settings.slots_allow_new_passwords:
+        return Rules(settings.slots_allow_mass_removal)
+    generated = {slot.username: slot.password or "" for slot in node.slots if slot.generated}
+    earlier = node.secrets.earlier_passwords()
+
+    def may_replace(username: str, ha1: str) -> bool:
+        if username not in generated:
+            return True
+        known = [generated[username], *earlier.get(username, ())]
+        return any(Subscriber.from_password(username, settings.sip_domain, one).ha1 == ha1 for one in known)
+
+    return Rules(settings.slots_allow_mass_removal, may_replace)
+
+
 def _subscriber_difference(host: Host, node: Node) -> list[str]:
     with as_owner(host, node) as conn:
-        change = subscribers.difference(
-            conn,
-            node.settings.sip_domain,
-            wanted_subscribers(node),
-            allow_mass_removal=node.settings.slots_allow_mass_removal,
-        )
+        change = subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node))
     return [change.summary()] if change else []
 
 
 def _apply_subscribers(host: Host, node: Node) -> None:
     with as_owner(host, node) as conn:
-        change = subscribers.apply(
-            conn,
-            node.settings.sip_domain,
-            wanted_subscribers(node),
-            allow_mass_removal=node.settings.slots_allow_mass_removal,
-        )
+        change = subscribers.apply(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node))
     host.log_styled(f"Subscribers: {change.summary()}", fg="green")
     if change.changed or change.removed:
         # What the proxies remember of passwords would let the old ones in. A release of before cannot read them again.

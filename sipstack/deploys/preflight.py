@@ -8,7 +8,8 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.inventory import Inventory
 from pyinfra.context import host
 
-from sipstack.facts.engine import ImageTags
+from sipstack.facts.engine import Containers, ImageTags
+from sipstack.facts.fleet import FleetMark, Mark
 from sipstack.facts.system import Listener, Machine, MachineFact
 from sipstack.node import LOOPBACK, Node
 from sipstack.services import images_of
@@ -39,12 +40,42 @@ def _refusals(inventory: Inventory) -> list[str]:
             # What another user sees of the engine and the ports would only mislead.
             refusals.append(f"{node.name}: not root: connect as root, or set _sudo = True for this host")
             continue
+        if fault := fleet_fault(node, one.get_fact(FleetMark), deployed=bool(one.get_fact(Containers))):
+            refusals.append(f"{node.name}: {fault}")
+            continue
         builds = not {image.tag for image in images_of(node)} <= one.get_fact(ImageTags)
         if faults := [*system_faults(machine, node, builds), *port_faults(machine, node)]:
             refusals.append(f"{node.name}: " + "; ".join(faults))
         if not machine.clock_synchronised:
             logger.warning(f"{node.name}: the clock is not synchronised: install chrony or systemd-timesyncd")
     return refusals
+
+
+def fleet_fault(node: Node, mark: Mark | None, deployed: bool) -> str:
+    """Why these secrets or settings are not for this host; empty if they are. deployed: it has our containers."""
+    mine = f".state/{node.secrets.name}"
+    if mark is None:
+        if deployed and node.secrets.is_new:
+            return f"it was deployed with secrets that {mine} has not: copy that folder from where it was deployed"
+        return ""
+    if mark.state != node.mark.state:
+        has = "is empty" if node.secrets.is_new else "has those of another fleet"
+        return (
+            f"{mark.by} deployed it on {mark.since} with the secrets of inventory {mark.inventory!r}, and {mine} {has}:"
+            f" copy .state/{mark.inventory} from there (README, Several operators)"
+        )
+    now = node.mark
+    moved = [
+        f"{key} from {getattr(mark, key)} to {getattr(now, key)}"
+        for key in ("sip_domain", "sip_port")
+        if getattr(mark, key) != getattr(now, key)
+    ]
+    if moved and not node.settings.sip_allow_move:
+        return (
+            f"{' and '.join(moved)}: no phone would be served until it is told, too;"
+            " if that is meant, set sip_allow_move = True for this run"
+        )
+    return ""
 
 
 def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:

@@ -94,12 +94,15 @@ class FileState:
 
 
 class DeployedFiles(FactBase[dict[str, FileState]]):
-    """Every file of the deployment, and under its own path the compose file that is in force (a link)."""
+    """Every file of the deployment, and under its own path the compose file that is in force (a link).
+
+    Not those in a folder that only root can enter: a container's account cannot read them.
+    """
 
     def command(self) -> str:
         return (
             f"cd {HOME} 2>/dev/null || exit 0; readlink {COMPOSE_FILE} | sed 's/^/link /'; "
-            "find config releases -type f -printf 'stat %m %U %T@ %p\\n' 2>/dev/null; "
+            "find config releases -type d ! -perm -005 -prune -o -type f -printf 'stat %m %U %T@ %p\\n' 2>/dev/null; "
             "find config releases -type f -exec sha256sum {} + 2>/dev/null || true"
         )
 

@@ -35,6 +35,8 @@ def files_present(files: list[HostFile]) -> Generator[PyinfraCommand, None, None
         return
     prefix = f"{HOME}/"
     yield add_files(tar((f.path.removeprefix(prefix), f.content, f.mode, f.owner) for f in wrong), HOME)
+    # Folders that a run with another umask has made.
+    yield StringCommand(f"find {HOME}/config {HOME}/releases -type d ! -perm -005 -exec chmod a+rx {{}} +")
 
 
 @operation()
