@@ -2,6 +2,7 @@
 
 import atexit
 import difflib
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,15 @@ def guard() -> None:
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
         atexit.register(_tell)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted)
         _refuse_silence(given)
+
+
+def _interrupted(number: int, _: object) -> None:
+    """End as a shell expects of a command that a signal has ended: pyinfra would say that all went well."""
+    REPORT.interrupted = True
+    sys.exit(128 + number)
 
 
 def _tell() -> None:

@@ -62,9 +62,10 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
         raise OperatorError(row.outcome) from None
     except BaseException:
         # Whatever else it was, the next proxy is not to meet it.
-        REPORT.stopped, row.outcome = host.name, "FAILED, look at the host"
+        REPORT.stopped, row.outcome = host.name, "" if REPORT.interrupted else "FAILED, look at the host"
         raise
     run(host, scripts.note_proved(target.digest))
+    row.outcome = "proved"
 
 
 def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> None:

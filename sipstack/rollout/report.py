@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Row:
-    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked.
+    """One proxy. silent_ms: how long SIP was not answered; None if nobody asked. outcome: empty until it is known.
 
     bindings: before and after. calls: in progress before the switch, and those of them that still were after it.
     """
@@ -17,7 +17,7 @@ class Row:
     bindings: tuple[int, int] | None = None
     calls: tuple[int, int] | None = None
     cut: int = 0
-    outcome: str = "proved"
+    outcome: str = ""
 
     def __str__(self) -> str:
         parts = [f"{self.before or 'nothing'} -> {self.after}"]
@@ -29,18 +29,19 @@ class Row:
             parts.append(f"calls in progress {self.calls[0]}, {self.calls[1]} of them after the switch")
         if self.cut:
             parts.append(f"{self.cut} unanswered calls cut")
-        return ", ".join([*parts, self.outcome])
+        return ", ".join([*parts, self.outcome or "not finished"])
 
 
 @dataclass
 class Report:
     """The rollout of this run.
 
-    begun: the run came to its deploy. stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts
+    begun: the run came to its deploy. interrupted: by its operator, or a signal. stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts
     that could not be connected to; lost: those whose connection broke; failed: all in which something went wrong.
     """
 
     begun: bool = False
+    interrupted: bool = False
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
@@ -87,10 +88,14 @@ class Report:
                 f"  not reached: {', '.join(self.unreached)}: run again when it is back, or go on without it:"
                 " --fail-percent 50"
             )
+        if self.interrupted:
+            lines.append("  interrupted: what serves goes on, a proxy that was drained opens by itself; run again")
         if not lines:
             return ""
         head = "Rollout INCOMPLETE" if self.unreached or self.lost or failed else "Rollout"
-        if not self.begun and self.unreached:
+        if self.interrupted:
+            head = "Rollout INTERRUPTED"
+        elif not self.begun and self.unreached:
             head = "Rollout NOT BEGUN, nothing was changed"
         elif self.stopped:
             head = f"Rollout STOPPED at {self.stopped}"
