@@ -11,6 +11,7 @@ from sipstack.errors import OperatorError
 from sipstack.inventory import Entry, Inventory, load
 from sipstack.oci import in_proxy
 from sipstack.ssh import Connections
+from sipstack.table import show
 
 # kamcmd prints an entry of a table as name, value and type, each on its line.
 _ENTRY = re.compile(r"name: (\S+)\s+value: (\w+):(\d+):(\d+):(\d+)\s")
@@ -105,9 +106,7 @@ def _show(found: Inventory, bans: set[Ban]) -> None:
     if not rows:
         print("nobody is banned")
         return
-    widths = [max(map(len, column)) for column in zip(HEADERS, *rows, strict=True)]
-    for row in (HEADERS, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show([HEADERS, *rows])
 
 
 def _time(second: int) -> str:

@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--to", default="", metavar="RELEASE", help="beginning of its name (default: the one before)")
     add.set_defaults(func=_rollback)
 
+    add = verbs.add_parser("releases", help="what the hosts have run, since when and by whom, and what can come back")
+    _about_hosts(add)
+    add.set_defaults(func=_releases)
+
     add = verbs.add_parser("bans", help="whom the proxies do not hear any more, and how to end that")
     add.add_argument("inventory", help="such as inventories/prod.py")
     add.add_argument("--lift", default="", metavar="WHO", help="an address, user@address, or all")
@@ -84,6 +88,12 @@ def _rollback(args: argparse.Namespace) -> int:
     from sipstack import go_back
 
     return go_back.main(args.inventory, args.to, args.limit)
+
+
+def _releases(args: argparse.Namespace) -> int:
+    from sipstack import releases
+
+    return releases.main(args.inventory, args.limit)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from sipstack.operations.release import why_restart
 from sipstack.operations.tidy import leftovers
 from sipstack.services import Release, release
 from sipstack.ssh import Connections
+from sipstack.table import show
 
 # What the proxy itself says; nothing is printed where there is none.
 _ASKED = (
@@ -49,10 +50,7 @@ def main(inventory: str, limit: Sequence[str] = ()) -> int:
         ThreadPoolExecutor(16) as pool,
     ):
         lines = list(pool.map(lambda entry: _line(entry, nodes, connections), found.hosts))
-    rows = [HEADERS, *((line.host, *line.cells) for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show([HEADERS, *((line.host, *line.cells) for line in lines)])
     return 0 if all(line.well for line in lines) else 1
 
 

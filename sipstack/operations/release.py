@@ -1,6 +1,7 @@
 """Releases: the files of a host, which of them is in force, and the containers that run it."""
 
 import re
+import shlex
 from collections.abc import Generator, Iterable, Mapping
 from hashlib import sha256
 
@@ -14,6 +15,7 @@ from sipstack.images import tar
 from sipstack.node import Node
 from sipstack.operations.commands import Call, add_files
 from sipstack.paths import HOME
+from sipstack.provenance import about
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
 from sipstack.rollout.service import Change, change
@@ -52,7 +54,7 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
     if REPORT.halted:
         host.noop(f"not put in force: the run stopped at {REPORT.halted}")
         return
-    yield StringCommand(into_force(release.name))
+    yield StringCommand(into_force(release.name, shlex.quote(about("deploy"))))
 
 
 @operation()

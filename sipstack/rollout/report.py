@@ -36,8 +36,9 @@ class Row:
 class Report:
     """The rollout of this run.
 
-    begun: the run came to its deploy. interrupted: by its operator, or a signal. stopped: the proxy at which it stopped, empty while it goes on. unreached: hosts
-    that could not be connected to; lost: those whose connection broke; failed: all in which something went wrong.
+    begun: the run came to its deploy. interrupted: by its operator, or a signal. stopped: the proxy at which it
+    stopped, empty while it goes on. unreached: hosts that could not be connected to; lost: those whose connection
+    broke; failed: all in which something went wrong.
     """
 
     begun: bool = False

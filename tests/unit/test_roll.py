@@ -7,6 +7,7 @@ import pytest
 
 from sipstack.errors import OperatorError
 from sipstack.lock import DeployLock, LockLostError
+from sipstack.provenance import about
 from sipstack.rollout import proxy, scripts
 from sipstack.rollout.report import Report
 from sipstack.rollout.shell import Answer
@@ -35,8 +36,9 @@ class Stage:
         known = {scripts.SERVED: OLD, scripts.drain(60): "unanswered 0"}
         known |= {scripts.COUNT_BEFORE: "bindings 3\ncalls 2", scripts.COUNT_AFTER: "bindings 3\ncalls 1"}
         named = {scripts.drain(60): "drain", scripts.note_proved("digest"): "note"}
-        for name, seconds in ((OLD, proxy.BACK_WITHIN_S), (NEW, proxy.BACK_WITHIN_S)):
-            named |= {scripts.switch(name, seconds): f"switch {name}", scripts.forget(name): f"forget {name}"}
+        for name, verb in ((OLD, scripts.FAILED), (NEW, "deploy")):
+            switch = scripts.switch(name, proxy.BACK_WITHIN_S, about(verb))
+            named |= {switch: f"switch {name}", scripts.forget(name): f"forget {name}"}
         if command in named:
             self.did.append(named[command])
         return Answer(True, known.get(command, ""))
