@@ -17,11 +17,18 @@ SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink
 _BINDINGS = (
     f"echo bindings $({in_proxy('kamcmd stats.fetch usrloc.location_contacts')} | sed -n 's/.*location_contacts: *//p')"
 )
-_CALLS = f"{in_proxy('kamcmd dlg.briefing')} | sed -n 's/^[ \\t]*call-id: //p' | sort -u"
+# The Call-IDs of the calls in progress, answered and not over, a line each: module dialog keeps a call for a while when it
+# has ended. The release before this one has no `rpc`, and tells all that it has.
+CALLS = (
+    f"{{ {in_proxy('rpc dlg.briefing cSE')} 2>/dev/null | tr '}}' '\\n' |"
+    ' sed -n \'s/.*"call-id":"\\(.*\\)","start_ts":[1-9][0-9]*,"end_ts":0$/\\1/p\';'
+    f" {in_proxy('test -p /run/kamailio/rpc.fifo')} 2>/dev/null ||"
+    f" {in_proxy('kamcmd dlg.briefing')} | sed -n 's/^[ \\t]*call-id: //p'; }} | sort -u"
+)
 # The calls in progress before a switch, and how many of these are still in progress after it.
 _CALLS_BEFORE = "/run/vss-calls"
-COUNT_BEFORE = f"{_BINDINGS}; {_CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
-COUNT_AFTER = f"{_BINDINGS}; echo calls $({_CALLS} | comm -12 - {_CALLS_BEFORE} | wc -l)"
+COUNT_BEFORE = f"{_BINDINGS}; {CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
+COUNT_AFTER = f"{_BINDINGS}; echo calls $({CALLS} | comm -12 - {_CALLS_BEFORE} | wc -l)"
 # The verb of the history where a release that did not start was taken back.
 FAILED = "back"
 # How long a call that comes in during the last moments is left to its phone, which repeats it. Seconds; longer than a
