@@ -17,7 +17,7 @@ SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink
 _BINDINGS = (
     f"echo bindings $({in_proxy('kamcmd stats.fetch usrloc.location_contacts')} | sed -n 's/.*location_contacts: *//p')"
 )
-# The Call-IDs of the calls in progress, answered and not over, a line each: module dialog keeps a call for a while when it
+# The Call-IDs of the calls in progress, answered and not over, a line each: module dialog keeps one for a while when it
 # has ended. The release before this one has no `rpc`, and tells all that it has.
 CALLS = (
     f"{{ {in_proxy('rpc dlg.briefing cSE')} 2>/dev/null | tr '}}' '\\n' |"
