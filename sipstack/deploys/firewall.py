@@ -6,7 +6,7 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.context import host
 
 from sipstack import firewall as wanted
-from sipstack.facts.firewall import Firewall, FirewallState, SshPorts
+from sipstack.facts.firewall import Firewall, FirewallState, SshClients, SshPorts
 from sipstack.facts.system import Listener, MachineFact
 from sipstack.node import LOOPBACK, Node
 from sipstack.operations.firewall import is_in_force, rules_gone, rules_in_force
@@ -24,6 +24,10 @@ def firewall(node: Node) -> None:
     rules = wanted.rules(node, ssh_ports, with_media=state.media)
     if not rules:
         return
+    clients: set[str] = host.get_fact(SshClients)
+    if node.settings.firewall_closed and (limit := wanted.locked_out(node, ssh_ports, clients)):
+        came = ", ".join(sorted(clients))
+        raise DeployError(f"{node.name}: {limit}, and this run comes from {came}: add that, or it locks itself out")
     nftables(node, state)
     if not is_in_force(state, rules):
         _tell(node, state, ssh_ports)
