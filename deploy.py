@@ -7,7 +7,7 @@ from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.firewall import firewall, firewall_settled
 from sipstack.deploys.preflight import preflight
 from sipstack.deploys.prepare import engine, files, fleet, images, left_over
-from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
+from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, subscribers, tidy, trial
 from sipstack.deploys.watch import watch
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
@@ -33,6 +33,7 @@ service("rtpengine", node, release)
 service("asterisk", node, release)
 gateways(node)
 proxy(node, release)
+subscribers(node)
 put_in_force(release)
 firewall_settled(node)
 tidy(node, release)

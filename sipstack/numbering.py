@@ -113,6 +113,12 @@ class NumberingPlan:
                     f"numbering plan: {number} lies in {owner}, but the probe user below {kind}"
                     f" {first} needs it: leave it out"
                 )
+            if (str(number)[0], len(str(number))) != (str(first.first)[0], len(str(first.first))):
+                # The proxies know the numbers of slots by first digit and length.
+                raise OperatorError(
+                    f"numbering plan: {kind} {first} has no number of its kind below it for the probe user:"
+                    f" begin at {first.first + 1}"
+                )
 
 
 def number_fault(text: str) -> str | None:

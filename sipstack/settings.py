@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pyinfra.api.arguments import all_argument_meta
+from pyinfra.connectors.ssh import SSHConnector
 
 from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
 
 # Keys that belong to the inventory or to pyinfra's connectors, not to this collection.
 HOST_KEYS = ("address", "state")
-CONNECTOR_PREFIXES = ("ssh_", "docker_", "podman_", "chroot_", "local_", "_")
+CONNECTOR_PREFIXES = ("docker_", "podman_", "chroot_", "local_")
+# What pyinfra itself reads: a name of this kind that it does not know is a typing mistake, and would pass unseen.
+PYINFRA_KEYS = frozenset((*SSHConnector.data_cls.__annotations__, *all_argument_meta))
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=1, le=86400)]
@@ -314,7 +318,7 @@ def _is_host(value: str) -> bool:
 
 
 def _foreign(key: str) -> bool:
-    return key in HOST_KEYS or key.startswith(CONNECTOR_PREFIXES)
+    return key in HOST_KEYS or key in PYINFRA_KEYS or key.startswith(CONNECTOR_PREFIXES)
 
 
 def _explain(fault: Any) -> str:
@@ -324,7 +328,7 @@ def _explain(fault: Any) -> str:
         # Its value is not shown: it may be a secret in the wrong place.
         if any(word in key for word in ("password", "secret")):
             return f"unknown setting {key}: secrets are no settings: remove it and set SIPSTACK_SECRET_{key.upper()}"
-        close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        close = difflib.get_close_matches(key, [*Settings.model_fields, *HOST_KEYS, *PYINFRA_KEYS], n=1)
         return f"unknown setting {key}: " + (f"did you mean {close[0]}?" if close else "remove it")
     if fault["type"] == "missing":
         return f"setting {key} is missing: group_data/all.py has its default"

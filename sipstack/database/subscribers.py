@@ -4,8 +4,10 @@ Everything in the domain is managed: a user of the domain that is not wanted is 
 Other domains are never touched.
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,6 +22,7 @@ Connection = psycopg.Connection[Any]
 # A mass removal is one of more than this many users and more than half of the domain.
 SMALL_REMOVAL = 10
 LOCK_TIMEOUT_S = 30
+ALL = ("added", "changed", "removed")
 
 # `wanted` on the left, the rows of the domain on the right; only rows that differ. `password` is compared
 # too: a clear password that something else wrote is a difference.
@@ -87,6 +90,10 @@ class Change:
             return "nothing to do"
         return f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
 
+    def only(self, kinds: Iterable[str]) -> Change:
+        """The same without what is not of these kinds: added, changed, removed."""
+        return Change(*(getattr(self, kind) if kind in kinds else [] for kind in ALL))
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -115,8 +122,16 @@ def difference(conn: Connection, domain: str, wanted: Iterable[Subscriber], rule
         return _allowed_difference(conn, domain, rules)
 
 
-def apply(conn: Connection, domain: str, wanted: Iterable[Subscriber], rules: Rules = STRICT) -> Change:
+def apply(
+    conn: Connection,
+    domain: str,
+    wanted: Iterable[Subscriber],
+    rules: Rules = STRICT,
+    kinds: Sequence[str] = ALL,
+) -> Change:
     """Make the users of `domain` the wanted ones, in one transaction; rows that are right are not written.
+
+    kinds: what is done: users are added, changed, removed. The rules are those for all three.
 
     Readers (Kamailio) are never blocked; other writers of the table wait for each other.
     Raises OperatorError for what the rules forbid and when another writer keeps the table for 30 s.
@@ -124,7 +139,7 @@ def apply(conn: Connection, domain: str, wanted: Iterable[Subscriber], rules: Ru
     """
     with _uploaded(conn, domain, wanted):
         _lock(conn)
-        change = _allowed_difference(conn, domain, rules)
+        change = _allowed_difference(conn, domain, rules).only(kinds)
         for statement, usernames in (
             (_DELETE, change.removed),
             (_UPDATE, change.changed),

@@ -10,7 +10,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
-from sipstack.database.provision import AFTER_TRIAL, BEFORE_TRIAL, MAKES_TABLES, Part
+from sipstack.database.provision import AFTER_PROXIES, AFTER_TRIAL, BEFORE_TRIAL, MAKES_TABLES, Part
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
@@ -80,6 +80,13 @@ def database(node: Node) -> None:
     mine = node.provisions_database
     secrets_kept(name="Secrets from the environment are kept", node=node, here=mine)
     _in_place(node, BEFORE_TRIAL, known=mine and _database_serves(node))
+
+
+@deploy("Subscribers")
+def subscribers(node: Node) -> None:
+    """Those that are gone go, and new passwords count, once no release that knows them is needed any more."""
+    known = node.provisions_database and _database_serves(node)
+    _in_place(node, AFTER_PROXIES, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
 
 
 @deploy("Gateways")
