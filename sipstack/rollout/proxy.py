@@ -11,6 +11,7 @@ from sipstack.lock import LOCK, LockLostError
 from sipstack.node import Node
 from sipstack.provenance import about
 from sipstack.rollout import scripts
+from sipstack.rollout.outside import unreached
 from sipstack.rollout.proof import Watch, prove
 from sipstack.rollout.report import REPORT, Row
 from sipstack.rollout.shell import run
@@ -66,6 +67,10 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
         # Whatever else it was, the next proxy is not to meet it.
         REPORT.stopped, row.outcome = host.name, "" if REPORT.interrupted else "FAILED, look at the host"
         raise
+    if fault := unreached(host, node):
+        # No release is to blame for that, and going back would not help.
+        REPORT.stopped, row.outcome = host.name, f"serves calls on its own host, but {fault}"
+        raise OperatorError(row.outcome)
     run(host, scripts.note_proved(target.digest))
     row.outcome = "proved"
 

@@ -23,13 +23,14 @@ class Stage:
     Attributes:
         did: what was done, in order: "drain", "switch RELEASE", "forget RELEASE", "prove", "note".
         lost_at: the lock is lost as soon as this was done; empty: it is kept.
-        faults: what the proof finds.
+        faults: what the proof finds. kept_out: why nobody reaches it from elsewhere.
     """
 
     def __init__(self) -> None:
         self.did: list[str] = []
         self.lost_at = ""
         self.faults: list[str] = []
+        self.kept_out = ""
         self.report = Report()
 
     def run(self, host: Any, command: str, **_: Any) -> Answer:
@@ -46,6 +47,9 @@ class Stage:
     def prove(self, *_: Any) -> list[str]:
         self.did.append("prove")
         return self.faults
+
+    def unreached(self, *_: Any) -> str:
+        return self.kept_out
 
     def confirm(self) -> None:
         if self.lost_at in self.did:
@@ -73,7 +77,8 @@ class NoWatch:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     made = Stage()
     for name, value in {
-        "run": made.run, "prove": made.prove, "Watch": NoWatch, "LOCK": made, "REPORT": made.report
+        "run": made.run, "prove": made.prove, "Watch": NoWatch, "LOCK": made, "REPORT": made.report,
+        "unreached": made.unreached,
     }.items():  # fmt: skip
         monkeypatch.setattr(proxy, name, value)
     return made
@@ -93,6 +98,16 @@ def test_one_that_does_not_prove_itself_goes_back_and_is_the_last(stage: Stage) 
         stage.roll("sip2")
     # The host says that it serves the old release: it has gone back by itself.
     assert stage.did == ["drain", f"switch {NEW}", "prove", f"forget {NEW}"]
+
+
+def test_one_that_nobody_reaches_is_the_last_and_does_not_go_back(stage: Stage) -> None:
+    """What it ran before would not be reached either."""
+    stage.kept_out = "it is not reached"
+    with pytest.raises(OperatorError, match="serves calls on its own host, but it is not reached"):
+        stage.roll("sip1")
+    with pytest.raises(OperatorError, match="not touched: the rollout stopped at sip1"):
+        stage.roll("sip2")
+    assert stage.did == ["drain", f"switch {NEW}", "prove"]
 
 
 def test_a_run_that_lost_its_lock_while_a_proxy_drained_does_not_switch_it(stage: Stage) -> None:
