@@ -18,8 +18,8 @@ from sipstack.rollout.shell import run
 
 ANSWER_SECONDS = 3
 TRANSPORTS = ("udp", "tcp")
-# With what every Debian has. A request is one datagram: it is written, and its answer read, in one piece (dd). Over UDP it
-# is sent again, as a packet may be lost.
+# With what every Debian has. A request is one datagram: it is written, and its answer read, in one piece (dd). Over UDP
+# it is sent again, as a packet may be lost.
 _ASK = """
 exec 3<>"/dev/$1/$2/$3" || exit 1
 id=$RANDOM$RANDOM
