@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -18,6 +19,7 @@ from pyinfra.context import config, ctx_state, state
 
 from sipstack.errors import OperatorError
 from sipstack.keepalive import Keepalive
+from sipstack.node import ROLES
 from sipstack.paths import ROOT
 from sipstack.rehearsal import mode
 from sipstack.rollout.report import REPORT
@@ -90,6 +92,17 @@ def _changes(given: dict[str, Any]) -> bool:
     return not looks_only and bool(given.get("yes") or not given.get("json_output"))
 
 
+def _tell_unread(inventory: Inventory) -> None:
+    """A file of group_data that is misspelt would be ignored, and the defaults deployed."""
+    groups = {group for host in inventory for group in host.groups} | {"all", *ROLES}
+    inventories = {path.stem for path in (ROOT / "inventories").glob("*.py")}
+    for file in sorted((ROOT / "group_data").glob("*.py")):
+        if file.stem not in groups | inventories:
+            close = difflib.get_close_matches(file.stem, sorted(groups | inventories), n=1)
+            hint = f": did you mean {close[0]}.py?" if close else ""
+            logger.warning(f"group_data/{file.name} is read by nobody: no inventory or group has that name{hint}")
+
+
 def _rehearse(inventory: Inventory) -> None:
     """In a rehearsal the hosts are the lab's, whatever the inventory says of keys and secrets."""
     try:
@@ -127,6 +140,7 @@ def _prepare_state(name: str) -> None:
         if initial_limit == []:
             names = ", ".join(host.name for host in inventory)
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
+        _tell_unread(inventory)
         _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
         state.add_callback_handler(Keepalive())  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from sipstack.settings import Settings, endpoint
 # In the order in which they are brought up.
 ROLES = ("databases", "media", "pbx", "proxies")
 DATABASE_PASSWORDS = ("postgres_password", "postgres_owner_password", "postgres_admin_password")
+SECRETS = ("auth_secret", "digest_key", *DATABASE_PASSWORDS, "postgres_tls")
 LOOPBACK = "127.0.0.1"
 # Sets in table dispatcher.
 GATEWAY_SET = 1

@@ -6,6 +6,7 @@ refused, or only tells what it would do, leaves no secrets that no host has.
 """
 
 import csv
+import difflib
 import fcntl
 import json
 import os
@@ -52,6 +53,20 @@ def secret_fault(value: str) -> str | None:
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in value):
         return "contains a control character, a line break or a broken character"
     return None
+
+
+def refuse_unknown(known: Iterable[str]) -> None:
+    """Raise OperatorError for an environment variable SIPSTACK_SECRET_… that no secret is called.
+
+    A name that is misspelt would be ignored, and another secret generated.
+    """
+    names = sorted(known)
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if variable.startswith(ENVIRONMENT_PREFIX) and name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {ENVIRONMENT_PREFIX}{close[0].upper()}?" if close else f"there are {', '.join(names)}"
+            raise OperatorError(f"environment variable {variable}: no secret has that name: {hint}")
 
 
 class SecretStore:

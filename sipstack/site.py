@@ -11,10 +11,10 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack.errors import OperatorError
 from sipstack.facts.system import PrimaryAddress
-from sipstack.node import ROLES, Member, Node
+from sipstack.node import ROLES, SECRETS, Member, Node
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.paths import ROOT, STATE
-from sipstack.secrets import SecretStore
+from sipstack.secrets import SecretStore, refuse_unknown
 from sipstack.settings import Settings, parse
 from sipstack.slots import all_slots, probe_slots
 from sipstack.topology import check_topology
@@ -40,6 +40,7 @@ def all_nodes(inventory: Inventory) -> Mapping[str, Node]:
 @cache
 def _nodes(inventory: Inventory) -> Mapping[str, Node]:
     """Everything that can be known to be wrong without looking at a host is found here."""
+    refuse_unknown(SECRETS)
     settings = _settings(inventory)
     members = tuple(_member(host) for host in inventory)
     check_topology(members, settings)

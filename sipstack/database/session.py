@@ -63,9 +63,21 @@ def _connect(host: Host, node: Node, user: str, password: str, database: str | N
                 autocommit=True,
             )
         except psycopg.OperationalError as error:
-            raise OperatorError(f"{where}: {str(error).strip().splitlines()[-1]}") from None
+            said = str(error).strip().splitlines()[-1]
+            raise OperatorError(f"{where}: {said}{_hint(said, user, node)}") from None
         with conn:
             try:
                 yield conn
             except psycopg.Error as error:
                 raise OperatorError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _hint(said: str, user: str, node: Node) -> str:
+    """What to do about what PostgreSQL says, for what it says in words that help nobody."""
+    if "password authentication failed" in said:
+        if user == node.settings.postgres_admin:
+            return ": postgres_admin_password is set when the database is made, and cannot be changed later"
+        return f": the secrets of {node.secrets.directory} are not those that it was deployed with"
+    if "unsupported startup parameter" in said:
+        return ": that is PgBouncer: give postgres_host the server itself, for sessions have settings of their own"
+    return ""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sipstack.errors import OperatorError
-from sipstack.secrets import SecretStore
+from sipstack.node import SECRETS
+from sipstack.secrets import SecretStore, refuse_unknown
 
 AWKWARD = "a 'b' \"c\" $d #e;f\\g `h` пароль"
 
@@ -223,6 +224,16 @@ def test_nothing_is_written_when_nothing_is_new(state: Path) -> None:
     made_slots(state, "slot_6002")
     after = (state / "slots.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_secret_that_is_misspelt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_unknown(SECRETS)
+    monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", "right")
+    refuse_unknown(SECRETS)
+    monkeypatch.setenv("SIPSTACK_SECRET_POSTGRESS_PASSWORD", "a value")
+    with pytest.raises(OperatorError, match="POSTGRESS_PASSWORD: .* mean SIPSTACK_SECRET_POSTGRES_PASSWORD") as caught:
+        refuse_unknown(SECRETS)
+    assert "a value" not in str(caught.value)
 
 
 def test_the_store_never_shows_a_value(state: Path) -> None:
