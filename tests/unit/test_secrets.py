@@ -231,7 +231,7 @@ def test_a_secret_that_is_misspelt_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", "right")
     refuse_unknown(SECRETS)
     monkeypatch.setenv("SIPSTACK_SECRET_POSTGRESS_PASSWORD", "a value")
-    with pytest.raises(OperatorError, match="POSTGRESS_PASSWORD: .* mean SIPSTACK_SECRET_POSTGRES_PASSWORD") as caught:
+    with pytest.raises(OperatorError, match=r"POSTGRESS_PASSWORD: .* mean SIPSTACK_SECRET_POSTGRES_PASSWORD") as caught:
         refuse_unknown(SECRETS)
     assert "a value" not in str(caught.value)
 
