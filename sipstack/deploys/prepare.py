@@ -7,6 +7,7 @@ from pyinfra.operations import systemd
 from sipstack.facts.engine import DeployedFiles
 from sipstack.facts.system import MachineFact
 from sipstack.node import Node
+from sipstack.operations.engine import containers_live_on
 from sipstack.operations.fleet import belongs
 from sipstack.operations.images import base_image, image_built
 from sipstack.operations.packages import packages_installed
@@ -31,13 +32,13 @@ def left_over() -> None:
 def engine(node: Node) -> None:
     """Debian's Docker with the compose plugin, unless the host has an engine already."""
     machine = host.get_fact(MachineFact)
-    if machine.docker and machine.compose:
-        return
-    packages_installed(
-        name="Docker and its compose plugin are installed",
-        packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
-    )
-    systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
+    if not (machine.docker and machine.compose):
+        packages_installed(
+            name="Docker and its compose plugin are installed",
+            packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
+        )
+        systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
+    containers_live_on(name="Containers live on while Docker restarts")
 
 
 @deploy("Images")

@@ -8,6 +8,8 @@ from pyinfra.api.facts import FactBase
 
 from sipstack.paths import COMPOSE_FILE, HOME
 
+ENGINE_FILE = "/etc/docker/daemon.json"
+
 
 class ImageTags(FactBase[set[str]]):
     """The images of a host, as repository:tag."""
@@ -151,3 +153,33 @@ class ComposeInForce(FactBase[str]):
 
     def process(self, output: list[str]) -> str:
         return "\n".join(output)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """live_restore: containers live on while the engine restarts. swarm: it is part of one, which excludes that.
+
+    text: its configuration file; empty if there is none.
+    """
+
+    live_restore: bool
+    swarm: bool
+    text: str
+
+
+class Engine(FactBase[EngineSettings]):
+    """How the engine of a host is set."""
+
+    def command(self) -> str:
+        return (
+            "docker info -f '{{.LiveRestoreEnabled}} {{.Swarm.LocalNodeState}}' 2>/dev/null || echo false inactive;"
+            f" cat {ENGINE_FILE} 2>/dev/null || true"
+        )
+
+    @staticmethod
+    def default() -> EngineSettings:
+        return EngineSettings(False, False, "")
+
+    def process(self, output: list[str]) -> EngineSettings:
+        live_restore, _, swarm = (output or [""])[0].partition(" ")
+        return EngineSettings(live_restore == "true", swarm.strip() == "active", "\n".join(output[1:]))
