@@ -135,6 +135,10 @@ container_cpus = 0.0
 # --- verification ------------------------------------------------------------------------------------
 # The demo Asterisk's echo service. With another number, any sound counts as proof.
 verify_external_number = "9002"
+# Numbers of your own that a proof calls until they ring, such as ["7010", "+4930123456"]; phones do ring for a moment.
+verify_numbers = []
+# A call that waits for a database in its way takes longer; on a machine that has time, a call takes 10 to 40 ms.
+verify_setup_ms = 300
 
 # --- secrets -----------------------------------------------------------------------------------------
 # An age-encrypted TOML or JSON file with the operator's own secrets; empty: environment, or generated once.

@@ -159,6 +159,13 @@ class Settings(BaseModel):
         pattern=TELEPHONE_NUMBER, description="number that `make verify` calls to prove the way outside"
     )
 
+    verify_numbers: list[Annotated[str, Field(pattern=TELEPHONE_NUMBER)]] = Field(
+        description="numbers that a proof calls, too: each has to ring, to be answered, or to say that nobody is there"
+    )
+    verify_setup_ms: int = Field(
+        ge=50, le=10_000, description="how long the quickest call of a proof may take to reach its phone, ms"
+    )
+
     secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
 
     @field_validator("rtpengines", "gateways")
