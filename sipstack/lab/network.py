@@ -68,9 +68,9 @@ def ensure_network(name: str, bridge: str, label: str, played: Sequence[str] = (
 def leave_sources_alone(bridge: str) -> None:
     """What goes to a lab's host keeps its source, whatever Docker networks this machine has.
 
-    Docker hides the addresses of a network's containers behind this machine, also when it is only played addresses of a
-    lab's host that lie in such a network: packets inside a bridge pass the same rules (br_netfilter). A network that was
-    made since has its rule before ours, so ours is moved to the front.
+    Docker hides the addresses of a network's containers behind this machine, also when it is only played addresses of
+    a lab's host that lie in such a network: packets inside a bridge pass the same rules (br_netfilter). A network that
+    was made since has its rule before ours, so ours is moved to the front.
     """
     give_sources_up(bridge)
     run(as_root(["iptables", "-t", "nat", "-I", *_to(bridge)]))
