@@ -6,7 +6,7 @@ from sipstack.facts.vitals import Vitals
 from sipstack.facts.watch import WatchState
 from sipstack.firewall import FORGETTER, SERVICE
 from sipstack.node import Node
-from sipstack.watch import SERVICE as WATCH_SERVICE
+from sipstack.watch import services
 
 # Per cent. While a disk is full, records are lost and no container starts; memory that is full costs calls.
 DISK_FULL, MEMORY_FULL = 90, 85
@@ -59,6 +59,6 @@ def guard_faults(firewall: FirewallState, watch: WatchState, node: Node) -> list
     if firewall.files and not (firewall.loaded and firewall.enabled):
         state = "is not in force" if not firewall.loaded else "would not come back after a reboot"
         faults.append(f"the firewall {state}: systemctl restart {SERVICE} {FORGETTER}, or deploy again")
-    if node.has("proxies") and not (watch.active and watch.enabled):
-        faults.append(f"the watch over the database does not run: systemctl enable --now {WATCH_SERVICE}")
+    if missing := [unit for unit in services(node) if unit not in watch.active & watch.enabled]:
+        faults.append(f"{', '.join(missing)} does not run: systemctl enable --now {' '.join(missing)}")
     return faults

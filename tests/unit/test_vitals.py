@@ -44,6 +44,8 @@ peer=	status: active
 peer=	local: 1
 peer=}
 """
+BOTH = {"vss-database-watch.service", "vss-revive.service"}
+WATCH = WatchState(BOTH, BOTH)
 WELL = Vitals(now=0.0, database="", memory=(10, 100), peers={"192.0.2.2": "active"})
 
 
@@ -110,12 +112,12 @@ def test_what_a_host_lacks_is_named(found: Vitals, said: str) -> None:
 @pytest.mark.parametrize(
     ("firewall", "watch", "said"),
     [
-        (FirewallState(files={"a": "b"}, loaded=True, enabled=True), WatchState(True, True), ""),
-        (FirewallState(), WatchState(True, True), ""),
-        (FirewallState(files={"a": "b"}, enabled=True), WatchState(True, True), "the firewall is not in force"),
-        (FirewallState(files={"a": "b"}, loaded=True), WatchState(True, True), "would not come back after a reboot"),
-        (FirewallState(), WatchState(True, False), "the watch over the database does not run"),
-        (FirewallState(), WatchState(False, True), "the watch over the database does not run"),
+        (FirewallState(files={"a": "b"}, loaded=True, enabled=True), WATCH, ""),
+        (FirewallState(), WATCH, ""),
+        (FirewallState(files={"a": "b"}, enabled=True), WATCH, "the firewall is not in force"),
+        (FirewallState(files={"a": "b"}, loaded=True), WATCH, "would not come back after a reboot"),
+        (FirewallState(), WatchState(BOTH, {"vss-revive.service"}), "vss-database-watch.service does not run"),
+        (FirewallState(), WatchState({"vss-database-watch.service"}, BOTH), "vss-revive.service does not run"),
     ],
 )
 def test_guards_that_do_not_stand_are_named(firewall: FirewallState, watch: WatchState, said: str) -> None:
