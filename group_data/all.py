@@ -80,7 +80,10 @@ releases_kept = 5
 # --- Kamailio ----------------------------------------------------------------------------------------
 kamailio_debug = 3
 kamailio_children = 4
-kamailio_shm_mb = 256
+# 0: as much as the slots, these bindings and calls need (sipstack/memory.py), 256 at least.
+kamailio_shm_mb = 0
+kamailio_bindings = 0
+kamailio_calls = 1000
 kamailio_pkg_mb = 16
 
 # --- PostgreSQL --------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def proxy_faults(vitals: Vitals, node: Node) -> list[str]:
         faults.append("the proxy cannot be asked about its database")
     if vitals.memory and vitals.memory[0] * 100 >= vitals.memory[1] * MEMORY_FULL:
         used, of = (octets // 2**20 for octets in vitals.memory)
-        faults.append(f"shared memory is full to {used * 100 // of} % ({used} of {of} MB): raise kamailio_shm_mb")
+        faults.append(f"shared memory is full to {used * 100 // of} % ({used} of {of} MB): see kamailio_shm_mb")
     for peer in node.peers:
         if (status := vitals.peers.get(peer.address, "unknown")) != "active":
             port = f"{node.settings.proxy_peer_port}/udp"

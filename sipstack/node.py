@@ -10,6 +10,7 @@ from sipstack import certificate
 from sipstack.database.gateways import Gateway
 from sipstack.errors import OperatorError
 from sipstack.facts.fleet import Mark
+from sipstack.memory import shared_mb
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
 from sipstack.settings import Settings, endpoint
@@ -125,6 +126,11 @@ class Node:
             key = certificate.split(self.secrets.get("postgres_tls", generate=None))[0].decode()
             values += [line for line in key.splitlines() if not line.startswith("-----")]
         return [*values, self.sealed("auth_secret"), *(slot.password for slot in self.slots if slot.password)]
+
+    @property
+    def shared_mb(self) -> int:
+        """The shared memory of the proxy on this host, MB. Raises OperatorError if the settings cannot suffice."""
+        return shared_mb(self.settings, len(self.slots))
 
     def check_secrets(self) -> None:
         """Find out now whether a secret that this host needs is missing or unusable. Raises OperatorError."""

@@ -115,7 +115,11 @@ class Settings(BaseModel):
 
     kamailio_debug: int = Field(ge=0, le=4, description="log level: 0 errors, 1 warnings, 2 notices, 3 info, 4 all")
     kamailio_children: int = Field(ge=1, le=256, description="worker processes per transport")
-    kamailio_shm_mb: int = Field(ge=64, le=65536, description="shared memory, MB")
+    kamailio_shm_mb: int = Field(ge=0, le=65536, description="shared memory of a proxy, MB; 0: what the next two need")
+    kamailio_bindings: int = Field(
+        ge=0, le=10_000_000, description="bindings that a proxy holds, those of the others among them; 0: one a slot"
+    )
+    kamailio_calls: int = Field(ge=1, le=1_000_000, description="calls at once that a proxy holds")
     kamailio_pkg_mb: int = Field(ge=8, le=1024, description="private memory per process, MB")
 
     postgres_host: str = Field(description="the operator's own server; empty: the host of group databases")

@@ -55,6 +55,8 @@ def _nodes(inventory: Inventory) -> Mapping[str, Node]:
     }
     for node in nodes.values():
         node.check_secrets()
+        if node.has("proxies"):
+            _ = node.shared_mb
     return nodes
 
 

@@ -19,6 +19,8 @@ from sipstack.site import all_nodes
 
 # What a run writes even if it builds no image: files, and the records of the trial.
 DISK_LEAST_MB, DISK_LEAST_INODES = 500, 1000
+# Of a host's memory, for the shared memory of its proxy: the rest is for processes, and for what else runs there.
+MEMORY_SHARE = 0.7
 SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
 
 # Hosts are prepared side by side, and the first refusal ends the run: so the first one looks at all of them.
@@ -120,6 +122,11 @@ def engine_faults(machine: Machine, node: Node) -> list[str]:
         faults.append(
             f"volume vss_postgres_data has data of PostgreSQL {machine.postgres_data}, this release runs"
             f" {POSTGRES_MAJOR}: dump them with the old release, remove the volume, and restore after the deploy"
+        )
+    if node.has("proxies") and machine.memory_mb is not None and node.shared_mb > machine.memory_mb * MEMORY_SHARE:
+        faults.append(
+            f"the proxy needs {node.shared_mb} MB of shared memory, the host has {machine.memory_mb} MB in all: give it"
+            " more, or set kamailio_bindings and kamailio_calls to what there will be"
         )
     if machine.disk_free_mb is not None and machine.disk_free_mb < DISK_LEAST_MB:
         faults.append(f"{machine.disk_free_mb} MB of disk are free, a run needs {DISK_LEAST_MB}: make room")
