@@ -1,4 +1,4 @@
-"""What only the operator's machine knows: a run without it, or with another one's, is refused before anything changes."""
+"""What only the operator's machine knows: a run without it, or with another one's, is refused before any change."""
 
 import json
 import shutil
