@@ -107,7 +107,7 @@ def unwell(services: Iterable[Service], containers: Mapping[str, Container]) -> 
         if found
         else f"{service.name} is absent"
         for service in services
-        if not ((found := containers.get(service.container)) and found.serves)
+        if not ((found := containers.get(service.container)) and found.healthy)
     ]
 
 

@@ -140,4 +140,4 @@ def _database_serves(node: Node) -> bool:
 
 def _serves(container: str) -> bool:
     running = host.get_fact(Containers).get(container)
-    return running is not None and running.serves
+    return running is not None and running.healthy

@@ -40,7 +40,13 @@ class Container:
 
     @property
     def serves(self) -> bool:
-        return self.status == "running" and self.health in ("", "healthy")
+        """Whether nothing is known against it: after a restart of the engine every container is "starting" for a while."""
+        return self.status == "running" and self.health in ("", "healthy", "starting")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its last check went well."""
+        return self.serves and self.health != "starting"
 
 
 class Containers(FactBase[dict[str, Container]]):

@@ -18,7 +18,7 @@ from sipstack.paths import HOME
 from sipstack.provenance import about
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
-from sipstack.rollout.service import Change, change
+from sipstack.rollout.service import Change, await_health, change
 from sipstack.services import HostFile, Release, Service
 
 
@@ -75,7 +75,10 @@ def service_up(
     present = host.get_fact(DeployedFiles)
     replaced = reads_other(service, running, present)
     if running and running.serves and not replaced:
-        host.noop(f"{service.name} runs as it should")
+        if running.healthy:
+            host.noop(f"{service.name} runs as it should")
+        else:
+            yield Call(await_health, service.name, release.compose.path, seconds)
         return
     # Not by the well-known name: that one changes when all of the release runs, and the proxy with it.
     replace = removed_first(service, running, present)

@@ -71,6 +71,13 @@ def change(host: Host, node: Node, wanted: Change) -> None:
         raise OperatorError("\n".join(faults))
 
 
+def await_health(host: Host, service: str, compose: str, seconds: int) -> None:
+    """Wait until a service that has started, or whose engine has, says that it is well. Raises OperatorError."""
+    answer = run(host, scripts.service_up(service, compose, seconds, replace=False), seconds=seconds + 60)
+    if not answer.ok:
+        raise OperatorError(f"vss-{service} does not become healthy:\n{answer.text}")
+
+
 def _unanswered(host: Host, node: Node, wanted: Change) -> list[str]:
     """That it is up says little: the proxies that serve have to hear from it."""
     answers = on_proxies(host, scripts.answers_within(_gateway(node), ANSWERS_WITHIN_S), ANSWERS_WITHIN_S + 30)
