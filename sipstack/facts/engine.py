@@ -40,7 +40,7 @@ class Container:
 
     @property
     def serves(self) -> bool:
-        """Whether nothing is known against it: after a restart of the engine every container is "starting" for a while."""
+        """Whether nothing is known against it: after a restart of the engine every container is "starting" at first."""
         return self.status == "running" and self.health in ("", "healthy", "starting")
 
     @property

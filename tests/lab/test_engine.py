@@ -41,11 +41,16 @@ def test_a_restart_of_the_engine_ends_no_call(system: System) -> None:
     assert system.started_at() == before
 
 
+def refused(wire: Wire) -> str:
+    """Have something logged that bans nobody; what is in that line."""
+    assert wire.ask(wire.message("REGISTER", "sip:other.example"))[0] == 403
+    return f":{wire.socket.getsockname()[1]} refused"
+
+
 def is_kept(system: System) -> bool:
     """Whether what is logged now stands in the files, and is shown by the engine."""
     with Wire(system.address) as wire:
-        assert wire.register("slot_6001", "wrong") == 401
-        source = f":{wire.socket.getsockname()[1]} refused"
+        source = refused(wire)
     files = "cat /var/log/kamailio/kamailio.log*"
     kept = system.host.exec("docker", "exec", "vss-kamailio", "sh", "-c", files).stdout
     return source in kept and source in system.logs()
@@ -58,9 +63,8 @@ def test_the_end_of_what_writes_the_log_ends_nothing_else(system: System) -> Non
     system.host.exec("pkill", "-x", "rotatelogs")
     with Wire(system.address) as wire:
         for _ in range(3):  # the first line that it does not take is written another way, and so are those behind it
-            assert wire.register("slot_6001", "wrong") == 401
+            source = refused(wire)
         assert wire.ask(wire.message("OPTIONS", "sip:vss.internal"))[0] == 200
-        source = f":{wire.socket.getsockname()[1]} refused"
     assert source in system.logs()
     await_that(lambda: is_kept(system), 20, "the log is not written again")
     assert restarts(system) == before
