@@ -57,7 +57,7 @@ def guard_faults(firewall: FirewallState, watch: WatchState, node: Node) -> list
     """What keeps strangers out, and a silent database from holding the proxy up: whether it runs."""
     faults = []
     if firewall.files and not (firewall.loaded and firewall.enabled):
-        state = "is not in force" if not firewall.loaded else "would not come back after a reboot"
+        state = "is not in force" if not firewall.loaded else "would not come back after a reboot, or forgets no call"
         faults.append(f"the firewall {state}: systemctl restart {SERVICE} {FORGETTER}, or deploy again")
     if missing := [unit for unit in services(node) if unit not in watch.active & watch.enabled]:
         faults.append(f"{', '.join(missing)} does not run: systemctl enable --now {' '.join(missing)}")

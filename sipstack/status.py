@@ -102,13 +102,17 @@ def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
 
 def unwell(services: Iterable[Service], containers: Mapping[str, Container]) -> list[str]:
     """Which services do not run, or say that they are not healthy."""
+    found = ((service, containers.get(service.container)) for service in services)
     return [
-        f"{service.name} is {found.health or found.status}: docker logs {service.container}"
-        if found
-        else f"{service.name} is absent"
-        for service in services
-        if not ((found := containers.get(service.container)) and found.healthy)
+        f"{service.name} is {_state(one)}: docker logs {service.container}" if one else f"{service.name} is absent"
+        for service, one in found
+        if not (one and one.healthy)
     ]
+
+
+def _state(container: Container) -> str:
+    """What it says of its health, if it runs at all."""
+    return container.health if container.status == "running" else container.status
 
 
 def _drift(wanted: Release, containers: Any, releases: Releases, files: Any, proved: str) -> list[str]:
