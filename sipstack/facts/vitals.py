@@ -50,7 +50,7 @@ _SCRIPT = f"""
 echo "now=$(date +%s.%N)"
 [ ! -s {LOCK_FILE} ] || flock -n {LOCK_FILE} true || echo "deploy=$(cat {LOCK_FILE})"
 root=$(docker info -f '{{{{.DockerRootDir}}}}' 2>/dev/null)
-df -P --output=target,pcent,ipcent / /var/log /opt "${{root:-/}}" 2>/dev/null | sed '1d; s/^/disk=/' | sort -u
+df --output=target,pcent,ipcent / /var/log /opt "${{root:-/}}" 2>/dev/null | sed '1d; s/^/disk=/' | sort -u
 nft list table {TABLES[0]} >/dev/null 2>&1 && echo cut_off=yes
 [ -z "$(docker ps -q --filter name=^vss-kamailio\\$ 2>/dev/null)" ] || {in_proxy(_IN_PROXY)} 2>/dev/null
 true

@@ -57,17 +57,17 @@ class Report:
         """The host where this run met something that the next one must not meet; empty while it goes on."""
         return self.stopped or next(iter(self.refusals), "")
 
-    def service_changed(self, host: str, service: str, cut: int) -> None:
-        """A service of a host was started anew, while it had `cut` calls."""
+    def service_changed(self, host: str, service: str, cut: int, anew: bool = True) -> None:
+        """A service of a host was started. anew: it ran before, and had `cut` calls then."""
         calls = f" (with {cut} calls in progress)" if cut else ""
-        self.changed.setdefault(host, []).append(service + calls)
+        self.changed.setdefault(host, []).append(f"{service}{calls} {'restarted' if anew else 'started'}")
 
     def refused(self, host: str, release: str, why: str, lines: list[str]) -> None:
         """A release failed its trial on a host."""
         self.refusals[host] = (f"release {release} refused: {why}", lines)
 
     def __str__(self) -> str:
-        lines = [f"  {host}: {', '.join(services)} restarted" for host, services in self.changed.items()]
+        lines = [f"  {host}: {', '.join(services)}" for host, services in self.changed.items()]
         lines += [f"  {row.host}: {row}" for row in self.rows]
         told = set()
         for host, (said, details) in self.refusals.items():

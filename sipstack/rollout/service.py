@@ -54,7 +54,7 @@ def change(host: Host, node: Node, wanted: Change) -> None:
     faults = []
     with _left_alone(host, node, wanted) as cut:
         LOCK.confirm()  # waiting for calls may have taken longer than the lease
-        REPORT.service_changed(host.name, wanted.container, cut)
+        REPORT.service_changed(host.name, wanted.container, cut, wanted.running)
         up = scripts.service_up(wanted.service, wanted.compose, wanted.seconds, wanted.replace)
         started = run(host, up, seconds=wanted.seconds + 60)
         if not started.ok:
