@@ -145,12 +145,12 @@ def untracked_ports(node: Node) -> tuple[str, ...]:
 
 
 def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
-    """What nft has to load on this host; empty when there is nothing to keep out, and nothing that strangers send to.
+    """What nft has to load on this host; empty when there is nothing to keep out.
 
     with_media: whether RTP is looked at; not before the proxies run a release that says to rtpengine what that needs.
     """
     ports, filtered, untracked = peer_ports(node), media(node) if with_media else None, untracked_ports(node)
-    if not (ports or filtered or untracked or node.settings.firewall_closed):
+    if not (ports or filtered or node.settings.firewall_closed):
         return ""
     return render(
         "firewall/vss.nft.j2",
