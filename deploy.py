@@ -6,8 +6,8 @@ from sipstack import services, site
 from sipstack.deploys.exclusive import exclusive
 from sipstack.deploys.firewall import firewall, firewall_settled
 from sipstack.deploys.preflight import preflight
-from sipstack.deploys.prepare import engine, files, images, left_over
-from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, tidy, trial
+from sipstack.deploys.prepare import engine, files, fleet, images, left_over
+from sipstack.deploys.switch import database, gateways, proxy, put_in_force, service, subscribers, tidy, trial
 from sipstack.deploys.watch import watch
 
 # Everything that can be refused is refused here, for all hosts, before anything changes on one.
@@ -17,6 +17,7 @@ machine = preflight(node)
 release = services.release(node, machine, site.all_nodes(inventory).values())
 
 # Prepare: touches nothing that serves calls.
+fleet(node)
 left_over()
 engine(node)
 images(node, release)
@@ -32,6 +33,7 @@ service("rtpengine", node, release)
 service("asterisk", node, release)
 gateways(node)
 proxy(node, release)
+subscribers(node)
 put_in_force(release)
 firewall_settled(node)
 tidy(node, release)

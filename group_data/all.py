@@ -7,6 +7,8 @@ the inventory.
 # --- SIP ---------------------------------------------------------------------------------------------
 sip_domain = "vss.internal"
 sip_port = 5060
+# Every phone has been told these two: a change on hosts that serve is taken for a mistake unless this says otherwise.
+sip_allow_move = False
 # The proxies tell each other here what registers; open to each other only.
 proxy_peer_port = 5062
 
@@ -23,6 +25,9 @@ slots_ls = ["8001-8010"]
 slots_csv = ""
 # More than half of all slots disappearing in one run is taken for a mistake unless this says otherwise.
 slots_allow_mass_removal = False
+# Nobody knows a password that was generated but who has the state (.state/): a run that would write another one has not
+# got it, unless this says otherwise.
+slots_allow_new_passwords = False
 
 # --- registrations -----------------------------------------------------------------------------------
 register_default_seconds = 3600
@@ -75,7 +80,10 @@ releases_kept = 5
 # --- Kamailio ----------------------------------------------------------------------------------------
 kamailio_debug = 3
 kamailio_children = 4
-kamailio_shm_mb = 256
+# 0: as much as the slots, these bindings and calls need (sipstack/memory.py), 256 at least.
+kamailio_shm_mb = 0
+kamailio_bindings = 0
+kamailio_calls = 1000
 kamailio_pkg_mb = 16
 
 # --- PostgreSQL --------------------------------------------------------------------------------------
@@ -130,6 +138,10 @@ container_cpus = 0.0
 # --- verification ------------------------------------------------------------------------------------
 # The demo Asterisk's echo service. With another number, any sound counts as proof.
 verify_external_number = "9002"
+# Numbers of your own that a proof calls until they ring, such as ["7010", "+4930123456"]; phones do ring for a moment.
+verify_numbers = []
+# A call that waits for a database in its way takes longer; on a machine that has time, a call takes 10 to 40 ms.
+verify_setup_ms = 300
 
 # --- secrets -----------------------------------------------------------------------------------------
 # An age-encrypted TOML or JSON file with the operator's own secrets; empty: environment, or generated once.

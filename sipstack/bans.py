@@ -1,8 +1,9 @@
 """`sipstack bans`: whom the proxies do not hear any more, and how that ends (files/kamailio/etc/routes/guard.cfg)."""
 
+import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +12,18 @@ from sipstack.errors import OperatorError
 from sipstack.inventory import Entry, Inventory, load
 from sipstack.oci import in_proxy
 from sipstack.ssh import Connections
+from sipstack.table import show
 
-# kamcmd prints an entry of a table as name, value and type, each on its line.
-_ENTRY = re.compile(r"name: (\S+)\s+value: (\w+):(\d+):(\d+):(\d+)\s")
+# kamcmd, for a release that has no `rpc`, prints an entry of a table as name, value and type, each on its line.
+_ENTRY = re.compile(r"name: (\S+)\s+value: (\S+)\s")
+_VALUE = re.compile(r"(\w+):(\d+):(\d+):(\d+)")
 _NOW = re.compile(r"^now:(\d+)$", re.MULTILINE)
-_ASKED = f"{in_proxy('kamcmd htable.dump ban')} && date +now:%s"
-# What the proxy then makes of table `ban`: nothing is there, so the row goes. Who was told by another proxy already has
-# nothing to delete.
-_FORGET = "kamcmd htable.delete ban {who} || :; kamcmd htable.sets unwritten {who} lifted"
+_ASK = "rpc htable.dump ban 2>/dev/null || kamcmd htable.dump ban"
+_ASKED = f"{in_proxy(f'sh -c {shlex.quote(_ASK)}')} && date +now:%s"
+# Read by kamcmd, one after the other. What the proxy then makes of table `ban`: nothing is there, so the row goes.
+_FORGET = "htable.delete ban {who}\nhtable.sets unwritten {who} lifted\n"
+_LIFT = "docker exec -i vss-kamailio /usr/sbin/kamcmd"
+SHOWN = 20
 HEADERS = ("WHO", "REASON", "SINCE", "UNTIL", "BY")
 
 
@@ -58,8 +63,18 @@ def main(inventory: str, lift: str = "") -> int:
 def in_force(said: str) -> set[Ban]:
     """The bans in what a proxy printed, without those that have run out and are not cleared away yet."""
     now = _NOW.search(said)
-    found = {Ban(who, why, *map(int, numbers)) for who, why, *numbers in _ENTRY.findall(said)}
+    values = {who: _VALUE.fullmatch(value) for who, value in _entries(said)}
+    found = {Ban(who, value[1], *map(int, value.groups()[1:])) for who, value in values.items() if value}
     return {ban for ban in found if now and ban.until > int(now[1])}
+
+
+def _entries(said: str) -> Iterator[tuple[str, str]]:
+    """Name and value of each entry of the table."""
+    for line in said.splitlines():
+        if line.startswith('{"jsonrpc"'):
+            entries = json.loads(line).get("result", [])
+            yield from ((one["name"], one["value"]) for entry in entries for one in entry["slot"])
+    yield from _ENTRY.findall(said)
 
 
 def _proxies(found: Inventory) -> list[Entry]:
@@ -78,12 +93,14 @@ def _ask(found: Inventory, connections: Connections) -> tuple[set[Ban], dict[str
     return bans, silent
 
 
-def _on_proxies(found: Inventory, connections: Connections, command: str) -> dict[str, str | OperatorError]:
+def _on_proxies(
+    found: Inventory, connections: Connections, command: str, stdin: str = ""
+) -> dict[str, str | OperatorError]:
     """Run a shell command on the host of every proxy at once; what each printed, or what was wrong."""
 
     def run(entry: Entry) -> str | OperatorError:
         try:
-            done = connections.run(entry.name, command)
+            done = connections.run(entry.name, command, stdin)
         except OperatorError as error:
             return error
         if done.returncode != 0:
@@ -105,9 +122,7 @@ def _show(found: Inventory, bans: set[Ban]) -> None:
     if not rows:
         print("nobody is banned")
         return
-    widths = [max(map(len, column)) for column in zip(HEADERS, *rows, strict=True)]
-    for row in (HEADERS, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show([HEADERS, *rows])
 
 
 def _time(second: int) -> str:
@@ -119,12 +134,12 @@ def _lift(found: Inventory, connections: Connections, whom: str, bans: Sequence[
         raise OperatorError(f"{whom} is not banned: `sipstack bans {found.path}` shows who is")
     names = list(dict.fromkeys(ban.who for ban in bans))
     # A proxy that only wrote the row down and one that heard of it are told the same.
-    script = "; ".join(_FORGET.format(who=shlex.quote(who)) for who in names)
-    failed = [
-        f"{name}: {said}"
-        for name, said in _on_proxies(found, connections, in_proxy(f"sh -ec {shlex.quote(script)}")).items()
-        if isinstance(said, OperatorError) and name not in silent
-    ]
-    if failed:
+    commands = "".join(_FORGET.format(who=who) for who in names)
+    answers = _on_proxies(found, connections, _LIFT, commands)
+    failed = [f"{name}: {said}" for name, said in answers.items() if isinstance(said, OperatorError)]
+    left, _ = _ask(found, connections)
+    failed += [f"{ban.who} is banned still" for ban in sorted(left) if ban.who in set(names)][:1]
+    if failed := [text for text in failed if text.partition(":")[0] not in silent]:
         raise OperatorError(f"not lifted everywhere: {'; '.join(failed)}: try again")
-    print(f"lifted: {', '.join(names)}")
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    print(f"lifted: {', '.join(names[:SHOWN])}{more}")

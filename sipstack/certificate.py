@@ -47,3 +47,8 @@ def split(bundle: str) -> tuple[bytes, bytes]:
             "secret postgres_tls is no key with its certificate: remove it and one is generated"
         ) from None
     return key + mark, certificate
+
+
+def ends(certificate: bytes) -> float:
+    """When a certificate in PEM ends, seconds since the epoch."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()

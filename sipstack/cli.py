@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--to", default="", metavar="RELEASE", help="beginning of its name (default: the one before)")
     add.set_defaults(func=_rollback)
 
+    add = verbs.add_parser("releases", help="what the hosts have run, since when and by whom, and what can come back")
+    _about_hosts(add)
+    add.set_defaults(func=_releases)
+
     add = verbs.add_parser("bans", help="whom the proxies do not hear any more, and how to end that")
     add.add_argument("inventory", help="such as inventories/prod.py")
     add.add_argument("--lift", default="", metavar="WHO", help="an address, user@address, or all")
@@ -38,7 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     add = verbs.add_parser("passwords", help="print number,password of every slot, for the phones")
     add.add_argument("inventory", help="such as inventories/prod.py")
+    add.add_argument("--renew", action="append", default=[], metavar="NUMBER", help="give this slot another one")
     add.set_defaults(func=_passwords)
+
+    add = verbs.add_parser("state", help="share what only this machine knows of a fleet, encrypted")
+    verb = add.add_subparsers(metavar="VERB", required=True)
+    one = verb.add_parser("seal", help="write it beside the inventory, for the public keys of a file")
+    one.add_argument("inventory", help="such as inventories/prod.py")
+    one.add_argument("keys", help="a file of age or SSH public keys, one a line")
+    one.set_defaults(func=_seal)
+    one = verb.add_parser("open", help="take it over from beside the inventory")
+    one.add_argument("inventory", help="such as inventories/prod.py")
+    one.set_defaults(func=_open)
 
     rehearsal.add_command(verbs)
     lab.add_commands(verbs)
@@ -75,6 +90,12 @@ def _rollback(args: argparse.Namespace) -> int:
     return go_back.main(args.inventory, args.to, args.limit)
 
 
+def _releases(args: argparse.Namespace) -> int:
+    from sipstack import releases
+
+    return releases.main(args.inventory, args.limit)
+
+
 def _verify(args: argparse.Namespace) -> int:
     from sipstack import verify
 
@@ -90,4 +111,16 @@ def _bans(args: argparse.Namespace) -> int:
 def _passwords(args: argparse.Namespace) -> int:
     from sipstack import passwords
 
-    return passwords.main(args.inventory)
+    return passwords.renew(args.inventory, args.renew) if args.renew else passwords.main(args.inventory)
+
+
+def _seal(args: argparse.Namespace) -> int:
+    from sipstack import share
+
+    return share.seal(args.inventory, args.keys)
+
+
+def _open(args: argparse.Namespace) -> int:
+    from sipstack import share
+
+    return share.unseal(args.inventory)

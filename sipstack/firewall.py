@@ -86,7 +86,7 @@ def open_ports(node: Node, ssh_ports: Iterable[int]) -> list[OpenPorts]:
     ssh_ports: where SSH listens on it, and where this deploy comes in.
     """
     settings = node.settings
-    ports = [OpenPorts("SSH", "tcp", str(port)) for port in sorted(ssh_ports)]
+    ports = [OpenPorts("SSH", "tcp", str(port)) for port in sorted(ssh_ports) if not _ssh_sources(node, port)]
     if node.has("proxies"):
         ports += [OpenPorts("SIP", transport, str(settings.sip_port)) for transport in ("udp", "tcp")]
     if node.has("media"):
@@ -101,6 +101,27 @@ def open_ports(node: Node, ssh_ports: Iterable[int]) -> list[OpenPorts]:
     return ports
 
 
+def _ssh_sources(node: Node, port: int) -> list[str]:
+    """The networks that SSH at that port is limited to by firewall_open_ports; none: it is open to all."""
+    given = map(open_port, node.settings.firewall_open_ports)
+    return [source for transport, ports, source in given if source and (transport, ports) == ("tcp", str(port))]
+
+
+def locked_out(node: Node, ssh_ports: Iterable[int], clients: Iterable[str]) -> str:
+    """Which limit of SSH would keep this very run out; empty if none does.
+
+    clients: addresses that the run comes from. A port that is not limited lets it in, whichever it comes in by.
+    """
+    limits = {port: _ssh_sources(node, port) for port in ssh_ports}
+    if not all(limits.values()):
+        return ""
+    for client in clients:
+        for port, sources in limits.items():
+            if not any(ipaddress.ip_address(client) in ipaddress.ip_network(source) for source in sources):
+                return f"firewall_open_ports lets SSH in at {port}/tcp from {', '.join(sources)} only"
+    return ""
+
+
 def media(node: Node) -> Media | None:
     """Whom RTP is taken from on this host; None where that is everybody, or there is no rtpengine."""
     settings = node.settings
@@ -113,12 +134,22 @@ def media(node: Node) -> Media | None:
     return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources), node.media_seconds + 60)
 
 
+def untracked_ports(node: Node) -> tuple[str, ...]:
+    """UDP ports of this host for whose packets the kernel keeps no connection, as nft writes them.
+
+    Whoever sends a datagram would take a place in a table of a fixed size (nf_conntrack_max), which is for all.
+    """
+    settings = node.settings
+    sip = [str(settings.sip_port)] if node.has("proxies") else []
+    return (*sip, *([f"{settings.rtp_port_min}-{settings.rtp_port_max}"] if node.has("media") else []))
+
+
 def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
     """What nft has to load on this host; empty when there is nothing to keep out.
 
     with_media: whether RTP is looked at; not before the proxies run a release that says to rtpengine what that needs.
     """
-    ports, filtered = peer_ports(node), media(node) if with_media else None
+    ports, filtered, untracked = peer_ports(node), media(node) if with_media else None, untracked_ports(node)
     if not (ports or filtered or node.settings.firewall_closed):
         return ""
     return render(
@@ -128,6 +159,7 @@ def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
         closed=node.settings.firewall_closed,
         open_ports=open_ports(node, ssh_ports),
         media=filtered,
+        untracked=untracked,
     )
 
 

@@ -2,12 +2,14 @@
 
 import atexit
 import difflib
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from pyinfra import logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -17,6 +19,7 @@ from pyinfra.context import config, ctx_state, state
 
 from sipstack.errors import OperatorError
 from sipstack.keepalive import Keepalive
+from sipstack.node import ROLES
 from sipstack.paths import ROOT
 from sipstack.rehearsal import mode
 from sipstack.rollout.report import REPORT
@@ -49,7 +52,15 @@ def guard() -> None:
         # A host that fails stops the others: what went wrong on one is not to be repeated on all.
         config.FAIL_PERCENT = 0
         atexit.register(_tell)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupted)
         _refuse_silence(given)
+
+
+def _interrupted(number: int, _: object) -> None:
+    """End as a shell expects of a command that a signal has ended: pyinfra would say that all went well."""
+    REPORT.interrupted = True
+    sys.exit(128 + number)
 
 
 def _tell() -> None:
@@ -79,6 +90,17 @@ def _changes(given: dict[str, Any]) -> bool:
     looks_only = any(given.get(option) for option in ("dry", "debug_facts", "debug_operations"))
     # Without -y, pyinfra prints what it would do as JSON and ends.
     return not looks_only and bool(given.get("yes") or not given.get("json_output"))
+
+
+def _tell_unread(inventory: Inventory) -> None:
+    """A file of group_data that is misspelt would be ignored, and the defaults deployed."""
+    groups = {group for host in inventory for group in host.groups} | {"all", *ROLES}
+    inventories = {path.stem for path in (ROOT / "inventories").glob("*.py")}
+    for file in sorted((ROOT / "group_data").glob("*.py")):
+        if file.stem not in groups | inventories:
+            close = difflib.get_close_matches(file.stem, sorted(groups | inventories), n=1)
+            hint = f": did you mean {close[0]}.py?" if close else ""
+            logger.warning(f"group_data/{file.name} is read by nobody: no inventory or group has that name{hint}")
 
 
 def _rehearse(inventory: Inventory) -> None:
@@ -118,6 +140,7 @@ def _prepare_state(name: str) -> None:
         if initial_limit == []:
             names = ", ".join(host.name for host in inventory)
             raise PyinfraError(f"--limit or --exclude leaves no host of {name}: it has {names}")
+        _tell_unread(inventory)
         _rehearse(inventory)
         init(inventory, settings, initial_limit=initial_limit)
         state.add_callback_handler(Keepalive())  # type: ignore[no-untyped-call]

@@ -11,6 +11,9 @@ from pathlib import Path
 from sipstack.paths import ROOT
 from sipstack.settings import Settings
 
+# The version that files/postgres/Dockerfile installs.
+POSTGRES_MAJOR = "17"
+
 
 @dataclass(frozen=True)
 class Image:

@@ -60,13 +60,18 @@ class Wire(Protocol):
     def close(self) -> None: ...
 
 
-def holder(inventory: str) -> str:
-    """Who we are, as others get to read it: root@ops1 (pid 4711) with inventories/prod.py."""
+def operator() -> str:
+    """Who we are, as others get to read it: root@ops1."""
     try:
         user = os.environ.get("SUDO_USER") or getpass.getuser()
     except (OSError, KeyError):  # an account without a name
         user = str(os.getuid())
-    return _printable(f"{user}@{socket.gethostname()} (pid {os.getpid()}) with {inventory}")
+    return _printable(f"{user}@{socket.gethostname()}")
+
+
+def holder(inventory: str) -> str:
+    """Who holds the lock: root@ops1 (pid 4711) with inventories/prod.py."""
+    return _printable(f"{operator()} (pid {os.getpid()}) with {inventory}")
 
 
 def command(who: str) -> str:

@@ -9,6 +9,8 @@ from functools import cached_property
 from sipstack import certificate
 from sipstack.database.gateways import Gateway
 from sipstack.errors import OperatorError
+from sipstack.facts.fleet import Mark
+from sipstack.memory import shared_mb
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.secrets import SecretStore
 from sipstack.settings import Settings, endpoint
@@ -16,6 +18,7 @@ from sipstack.settings import Settings, endpoint
 # In the order in which they are brought up.
 ROLES = ("databases", "media", "pbx", "proxies")
 DATABASE_PASSWORDS = ("postgres_password", "postgres_owner_password", "postgres_admin_password")
+SECRETS = ("auth_secret", "digest_key", *DATABASE_PASSWORDS, "postgres_tls")
 LOOPBACK = "127.0.0.1"
 # Sets in table dispatcher.
 GATEWAY_SET = 1
@@ -99,6 +102,12 @@ class Node:
         """A secret where only its digest is needed: hexadecimal, so it needs no quoting anywhere."""
         return hashlib.sha256(self.secret(name).encode()).hexdigest()
 
+    @property
+    def mark(self) -> Mark:
+        """What tells this fleet from others. The key is hashed: a mark says nothing of a secret."""
+        state = hashlib.sha256(f"vss fleet {self.secret('digest_key')}".encode()).hexdigest()[:16]
+        return Mark(state, self.secrets.name, self.settings.sip_domain, self.settings.sip_port)
+
     def database_secret(self, name: str) -> str:
         """A database password: the operator's where the server is the operator's, else generated once."""
         return self.secrets.get(name, generate=None) if self.settings.postgres_host else self.secret(name)
@@ -117,6 +126,11 @@ class Node:
             key = certificate.split(self.secrets.get("postgres_tls", generate=None))[0].decode()
             values += [line for line in key.splitlines() if not line.startswith("-----")]
         return [*values, self.sealed("auth_secret"), *(slot.password for slot in self.slots if slot.password)]
+
+    @property
+    def shared_mb(self) -> int:
+        """The shared memory of the proxy on this host, MB. Raises OperatorError if the settings cannot suffice."""
+        return shared_mb(self.settings, len(self.slots))
 
     def check_secrets(self) -> None:
         """Find out now whether a secret that this host needs is missing or unusable. Raises OperatorError."""

@@ -19,11 +19,12 @@ _NUMBER = re.compile(rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One SIP user. `password` is the operator's own, or None where one is to be generated."""
+    """One SIP user. `password` is the operator's own, or None where one is to be generated; generated: it was."""
 
     number: int
     kind: str
     password: str | None = field(default=None, repr=False)
+    generated: bool = False
 
     @property
     def username(self) -> str:
@@ -111,6 +112,12 @@ class NumberingPlan:
                 raise OperatorError(
                     f"numbering plan: {number} lies in {owner}, but the probe user below {kind}"
                     f" {first} needs it: leave it out"
+                )
+            if (str(number)[0], len(str(number))) != (str(first.first)[0], len(str(first.first))):
+                # The proxies know the numbers of slots by first digit and length.
+                raise OperatorError(
+                    f"numbering plan: {kind} {first} has no number of its kind below it for the probe user:"
+                    f" begin at {first.first + 1}"
                 )
 
 

@@ -1,10 +1,12 @@
 """Secrets of one deployment: given by the operator, or generated once and kept.
 
 They lie in `.state/<inventory>/`, readable by their owner only. Nothing there is ever dropped or overwritten:
-a file that cannot be understood is refused.
+a file that cannot be understood is refused. What is generated is kept when the deploy begins (`keep`): a run that is
+refused, or only tells what it would do, leaves no secrets that no host has.
 """
 
 import csv
+import difflib
 import fcntl
 import json
 import os
@@ -14,11 +16,11 @@ import sys
 import tempfile
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from sipstack.errors import OperatorError
 
@@ -53,6 +55,20 @@ def secret_fault(value: str) -> str | None:
     return None
 
 
+def refuse_unknown(known: Iterable[str]) -> None:
+    """Raise OperatorError for an environment variable SIPSTACK_SECRET_… that no secret is called.
+
+    A name that is misspelt would be ignored, and another secret generated.
+    """
+    names = sorted(known)
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if variable.startswith(ENVIRONMENT_PREFIX) and name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {ENVIRONMENT_PREFIX}{close[0].upper()}?" if close else f"there are {', '.join(names)}"
+            raise OperatorError(f"environment variable {variable}: no secret has that name: {hint}")
+
+
 class SecretStore:
     """The secrets of one inventory.
 
@@ -67,19 +83,29 @@ class SecretStore:
         self._decrypted: dict[str, str] | None = None
         # From the environment, in this run.
         self._given: dict[str, str] = {}
-        with _operator_errors(directory):
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir(mode=0o700, exist_ok=True)
-        _refuse_readable_by_others(directory, "700")
+        # Generated in this run and not kept yet, by file.
+        self._new: dict[str, dict[str, str]] = {}
+        if os.path.lexists(directory):
+            _refuse_readable_by_others(directory, "700")
 
     def __repr__(self) -> str:
         return f"SecretStore({str(self._directory)!r})"
+
+    @property
+    def directory(self) -> Path:
+        """Where it lies."""
+        return self._directory
+
+    @property
+    def name(self) -> str:
+        """What the store is called: the inventory's name, as a rule."""
+        return self._directory.name
 
     def get(self, name: str, generate: Callable[[], str] | None = generate_secret) -> str:
         """The secret called `name` (lower case letters, digits, `_`).
 
         In this order: environment variable SIPSTACK_SECRET_<NAME>, the age-encrypted file, the value that is
-        kept (see `remember`), a new one from `generate`, which is kept. generate=None: only the operator can know
+        kept (see `remember`), a new one from `generate` (see `keep`). generate=None: only the operator can know
         it, so a missing one is an error.
         Raises OperatorError for a missing or unusable secret and for a state file that cannot be trusted.
         """
@@ -109,30 +135,79 @@ class SecretStore:
             self._write("secrets.json", {**self._read("secrets.json"), **self._given})
 
     def slot_passwords(self, usernames: Iterable[str]) -> dict[str, str]:
-        """A password for each username, generated for those who have none yet.
+        """A password for each username, generated for those who have none yet (see `keep`).
 
-        One file for all, read and written at most once. The passwords of slots that are gone stay in it, so
-        that a slot which comes back has the password that its phone knows.
+        The passwords of slots that are gone stay in the file, so that a slot which comes back has the password that
+        its phone knows.
         """
         return self._kept("slots.json", list(usernames), generate_slot_password)
 
-    def _kept(self, file_name: str, names: list[str], generate: Callable[[], str]) -> dict[str, str]:
-        """The values of these names from a file of the store; missing ones are generated and written."""
-        stored = self._read(file_name)
-        if any(name not in stored for name in names):
-            with self._lock():
-                # Read again: another process may have written between the first look and the lock.
+    def earlier_passwords(self) -> dict[str, list[str]]:
+        """The passwords that slots had before they were renewed, the oldest first."""
+        return {name: value.split() for name, value in self._read("slots_before.json").items()}
+
+    def renew(self, usernames: Iterable[str]) -> None:
+        """New passwords for slots that have one. Raises OperatorError for one that has none."""
+        with self._lock():
+            passwords, before = self._read("slots.json"), self._read("slots_before.json")
+            for name in usernames:
+                if name not in passwords:
+                    raise OperatorError(
+                        f"{name} has no password in {self._directory}: it is not of this inventory, or has its own"
+                    )
+                before[name] = f"{before.get(name, '')} {passwords[name]}".strip()
+                passwords[name] = generate_slot_password()
+            # In this order: a password that is in no file is lost.
+            self._write("slots_before.json", before)
+            self._write("slots.json", passwords)
+
+    def tables(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The files of these names as they are kept; empty where there is none."""
+        return {name: self._read(name) for name in names}
+
+    def replace(self, tables: Mapping[str, dict[str, str]]) -> None:
+        """Write files that differ."""
+        with self._lock():
+            for name, content in tables.items():
+                if content != self._read(name):
+                    self._write(name, content)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this run has made the secrets that tell one fleet from another."""
+        return "digest_key" in self._new.get("secrets.json", {})
+
+    @property
+    def has_new(self) -> bool:
+        """Whether something was generated in this run that is not kept yet."""
+        return any(self._new.values())
+
+    def keep(self) -> None:
+        """Write down what was generated in this run. Raises OperatorError if another run did so meanwhile."""
+        if not self.has_new:
+            return
+        with self._lock():
+            for file_name, new in self._new.items():
                 stored = self._read(file_name)
-                missing = [name for name in names if name not in stored]
-                stored.update((name, _checked(name, generate())) for name in missing)
-                if missing:
-                    self._write(file_name, stored)
-        return {name: stored[name] for name in names}
+                if differs := sorted(name for name, value in new.items() if stored.get(name, value) != value):
+                    raise OperatorError(f"{self._directory / file_name}: another run has made {differs[0]}: run again")
+                self._write(file_name, {**stored, **new})
+        self._new.clear()
+
+    def _kept(self, file_name: str, names: list[str], generate: Callable[[], str]) -> dict[str, str]:
+        """The values of these names from a file of the store; those that are missing are generated."""
+        stored, new = self._read(file_name), self._new.setdefault(file_name, {})
+        for name in names:
+            if name not in stored and name not in new:
+                new[name] = _checked(name, generate())
+        return {name: stored[name] if name in stored else new[name] for name in names}
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         path = self._directory / "lock"
         with _operator_errors(path):
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -161,7 +236,7 @@ class SecretStore:
 
     def _from_age(self) -> dict[str, str]:
         if self._decrypted is None:
-            self._decrypted = _decrypt(self._secrets_file) if self._secrets_file else {}
+            self._decrypted = _secrets_in(self._secrets_file) if self._secrets_file else {}
         return self._decrypted
 
 
@@ -196,8 +271,19 @@ def _table(content: object) -> dict[str, str]:
     return content
 
 
-def _decrypt(path: Path) -> dict[str, str]:
-    """The content of an age-encrypted file (https://age-encryption.org/v1)."""
+def _secrets_in(path: Path) -> dict[str, str]:
+    """The secrets of an age-encrypted file."""
+    try:
+        return _table(decrypted(path))
+    except ValueError:
+        raise OperatorError(f'{path}: not a list of secrets: write name = "value", one on a line') from None
+
+
+def decrypted(path: Path) -> dict[str, Any]:
+    """The content of an age-encrypted file (https://age-encryption.org/v1) of JSON or TOML.
+
+    It is opened with the identity in the file that SIPSTACK_AGE_IDENTITY names. Raises OperatorError.
+    """
     try:
         # Only needed by operators who use such a file.
         pyrage = import_module("pyrage")
@@ -223,9 +309,10 @@ def _decrypt(path: Path) -> dict[str, str]:
     except (ValueError, pyrage.DecryptError):
         raise OperatorError(f"{path}: does not open with {identity_path}: encrypt it for that key") from None
     try:
-        return _table(json.loads(plain) if plain.lstrip().startswith("{") else tomllib.loads(plain))
+        content: dict[str, Any] = json.loads(plain) if plain.lstrip().startswith("{") else tomllib.loads(plain)
     except ValueError:
-        raise OperatorError(f'{path}: not a list of secrets: write name = "value", one on a line') from None
+        content = {"": None}
+    return content
 
 
 def _refuse_readable_by_others(path: Path, mode: str) -> None:

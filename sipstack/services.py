@@ -153,7 +153,7 @@ def _memory(node: Node, name: str) -> str:
     # Workers for UDP and for TCP, on up to two ports, and some that serve others.
     processes = 4 * settings.kamailio_children + 40
     needed = {
-        "kamailio": settings.kamailio_shm_mb + processes * settings.kamailio_pkg_mb,
+        "kamailio": node.shared_mb + processes * settings.kamailio_pkg_mb,
         "postgres": 10 * node.database_connections,
     }
     # In steps: a worker more is no reason for another limit.

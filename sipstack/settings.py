@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pyinfra.api.arguments import all_argument_meta
+from pyinfra.connectors.ssh import SSHConnector
 
 from sipstack.errors import OperatorError
 from sipstack.paths import ROOT
 
 # Keys that belong to the inventory or to pyinfra's connectors, not to this collection.
 HOST_KEYS = ("address", "state")
-CONNECTOR_PREFIXES = ("ssh_", "docker_", "podman_", "chroot_", "local_", "_")
+CONNECTOR_PREFIXES = ("docker_", "podman_", "chroot_", "local_")
+# What pyinfra itself reads: a name of this kind that it does not know is a typing mistake, and would pass unseen.
+PYINFRA_KEYS = frozenset((*SSHConnector.data_cls.__annotations__, *all_argument_meta))
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=1, le=86400)]
@@ -47,6 +51,7 @@ class Settings(BaseModel):
 
     sip_domain: str = Field(pattern=NAME, description="SIP domain and digest realm of the platform")
     sip_port: Port = Field(description="UDP and TCP port of the proxies")
+    sip_allow_move: bool = Field(description="allow a run that changes sip_domain or sip_port under the phones")
     proxy_peer_port: Port = Field(description="UDP port on which the proxies tell each other their bindings")
 
     slot_numbers_auto: str = Field(description="numbers that kind AUTO may use")
@@ -57,6 +62,9 @@ class Settings(BaseModel):
     slots_ls: SlotItems = Field(description="LS slots that exist")
     slots_csv: str = Field(description="CSV file with more slots, columns number,password")
     slots_allow_mass_removal: bool = Field(description="allow a run that removes more than half of the slots")
+    slots_allow_new_passwords: bool = Field(
+        description="allow a run that gives slots other passwords without knowing the ones that they have"
+    )
 
     register_default_seconds: Seconds = Field(description="expiry of a binding whose phone asks for none")
     register_min_seconds: Seconds = Field(description="shortest expiry that is granted")
@@ -107,7 +115,11 @@ class Settings(BaseModel):
 
     kamailio_debug: int = Field(ge=0, le=4, description="log level: 0 errors, 1 warnings, 2 notices, 3 info, 4 all")
     kamailio_children: int = Field(ge=1, le=256, description="worker processes per transport")
-    kamailio_shm_mb: int = Field(ge=64, le=65536, description="shared memory, MB")
+    kamailio_shm_mb: int = Field(ge=0, le=65536, description="shared memory of a proxy, MB; 0: what the next two need")
+    kamailio_bindings: int = Field(
+        ge=0, le=10_000_000, description="bindings that a proxy holds, those of the others among them; 0: one a slot"
+    )
+    kamailio_calls: int = Field(ge=1, le=1_000_000, description="calls at once that a proxy holds")
     kamailio_pkg_mb: int = Field(ge=8, le=1024, description="private memory per process, MB")
 
     postgres_host: str = Field(description="the operator's own server; empty: the host of group databases")
@@ -149,6 +161,13 @@ class Settings(BaseModel):
 
     verify_external_number: str = Field(
         pattern=TELEPHONE_NUMBER, description="number that `make verify` calls to prove the way outside"
+    )
+
+    verify_numbers: list[Annotated[str, Field(pattern=TELEPHONE_NUMBER)]] = Field(
+        description="numbers that a proof calls, too: each has to ring, to be answered, or to say that nobody is there"
+    )
+    verify_setup_ms: int = Field(
+        ge=50, le=10_000, description="how long the quickest call of a proof may take to reach its phone, ms"
     )
 
     secrets_file: str = Field(description="age-encrypted file with the operator's own secrets")
@@ -310,7 +329,7 @@ def _is_host(value: str) -> bool:
 
 
 def _foreign(key: str) -> bool:
-    return key in HOST_KEYS or key.startswith(CONNECTOR_PREFIXES)
+    return key in HOST_KEYS or key in PYINFRA_KEYS or key.startswith(CONNECTOR_PREFIXES)
 
 
 def _explain(fault: Any) -> str:
@@ -320,7 +339,7 @@ def _explain(fault: Any) -> str:
         # Its value is not shown: it may be a secret in the wrong place.
         if any(word in key for word in ("password", "secret")):
             return f"unknown setting {key}: secrets are no settings: remove it and set SIPSTACK_SECRET_{key.upper()}"
-        close = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        close = difflib.get_close_matches(key, [*Settings.model_fields, *HOST_KEYS, *PYINFRA_KEYS], n=1)
         return f"unknown setting {key}: " + (f"did you mean {close[0]}?" if close else "remove it")
     if fault["type"] == "missing":
         return f"setting {key} is missing: group_data/all.py has its default"

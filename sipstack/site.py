@@ -11,10 +11,10 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack.errors import OperatorError
 from sipstack.facts.system import PrimaryAddress
-from sipstack.node import ROLES, Member, Node
+from sipstack.node import ROLES, SECRETS, Member, Node
 from sipstack.numbering import NumberingPlan, Slot
 from sipstack.paths import ROOT, STATE
-from sipstack.secrets import SecretStore
+from sipstack.secrets import SecretStore, refuse_unknown
 from sipstack.settings import Settings, parse
 from sipstack.slots import all_slots, probe_slots
 from sipstack.topology import check_topology
@@ -40,6 +40,7 @@ def all_nodes(inventory: Inventory) -> Mapping[str, Node]:
 @cache
 def _nodes(inventory: Inventory) -> Mapping[str, Node]:
     """Everything that can be known to be wrong without looking at a host is found here."""
+    refuse_unknown(SECRETS)
     settings = _settings(inventory)
     members = tuple(_member(host) for host in inventory)
     check_topology(members, settings)
@@ -54,6 +55,8 @@ def _nodes(inventory: Inventory) -> Mapping[str, Node]:
     }
     for node in nodes.values():
         node.check_secrets()
+        if node.has("proxies"):
+            _ = node.shared_mb
     return nodes
 
 
@@ -99,7 +102,9 @@ def _state(inventory: Inventory) -> str:
 
 def _with_passwords(slots: list[Slot], secrets: SecretStore) -> Iterable[Slot]:
     generated = secrets.slot_passwords(slot.username for slot in slots if slot.password is None)
-    return (slot if slot.password else replace(slot, password=generated[slot.username]) for slot in slots)
+    return (
+        slot if slot.password else replace(slot, password=generated[slot.username], generated=True) for slot in slots
+    )
 
 
 def _member(host: Host) -> Member:

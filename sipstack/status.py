@@ -1,22 +1,28 @@
-"""`sipstack status`: a fleet at a glance, a line a host: what it runs, whether that is well, and what it should run."""
+"""`sipstack status`: a fleet at a glance: a line a host, and a line for each thing that is wrong with one."""
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from sipstack.errors import OperatorError
-from sipstack.facts.engine import ContainerNames, Containers, DeployedFiles, ProvedProxy
+from sipstack.facts.engine import Container, ContainerNames, Containers, DeployedFiles, ProvedProxy
+from sipstack.facts.firewall import Firewall
 from sipstack.facts.releases import Releases, ReleasesOnHost
 from sipstack.facts.system import MachineFact
+from sipstack.facts.vitals import VitalsFact
+from sipstack.facts.watch import Watch
+from sipstack.faults import guard_faults, host_faults, proxy_faults
 from sipstack.inventory import Entry, load
-from sipstack.node import Node
+from sipstack.node import GATEWAY_SET, Node
 from sipstack.oci import in_proxy
 from sipstack.operations.release import why_restart
 from sipstack.operations.tidy import leftovers
-from sipstack.services import Release, release
+from sipstack.services import Release, Service, release
 from sipstack.ssh import Connections
+from sipstack.table import show
 
 # What the proxy itself says; nothing is printed where there is none.
 _ASKED = (
@@ -33,15 +39,19 @@ HEADERS = ("HOST", "RELEASE", "HEALTH", "BINDINGS", "CALLS", "GATEWAYS", "DRIFT"
 
 @dataclass
 class Line:
-    """One host. well: it can be reached, all that it should run is healthy, and the proxy sees a gateway."""
+    """One host. faults: what is wrong with it, in words. notes: what one should know of it, and is no fault."""
 
     host: str
-    well: bool = True
     cells: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def main(inventory: str, limit: Sequence[str] = ()) -> int:
-    """Print the table; 0 if every host is well, else 1. Raises OperatorError for an inventory that is refused."""
+    """Print the table and what is wrong; 0 if nothing is, else 1.
+
+    Raises OperatorError for an inventory that is refused.
+    """
     found = load(inventory, limit)
     nodes = [entry.node for entry in found.everyone]
     with (
@@ -49,40 +59,60 @@ def main(inventory: str, limit: Sequence[str] = ()) -> int:
         ThreadPoolExecutor(16) as pool,
     ):
         lines = list(pool.map(lambda entry: _line(entry, nodes, connections), found.hosts))
-    rows = [HEADERS, *((line.host, *line.cells) for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADERS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return 0 if all(line.well for line in lines) else 1
+    show([HEADERS, *((line.host, *line.cells) for line in lines)])
+    for line in lines:
+        for text in (*line.notes, *line.faults):
+            print(f"{line.host}: {text}")
+    return 1 if any(line.faults for line in lines) else 0
 
 
 def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
     def fact(kind: type[Any]) -> Any:
         return kind().process(connections.run(entry.name, kind().command()).stdout.splitlines())
 
-    line = Line(entry.name)
+    node, line = entry.node, Line(entry.name)
     try:
-        wanted = release(entry.node, fact(MachineFact), nodes)
+        wanted = release(node, fact(MachineFact), nodes)
         containers, releases = fact(Containers), fact(ReleasesOnHost)
         drift = _drift(wanted, containers, releases, fact(DeployedFiles), fact(ProvedProxy))
         drift += strangers(fact(ContainerNames), wanted, releases)
-        proxy = connections.run(entry.name, _PROXY).stdout if entry.node.has("proxies") else ""
+        before = time.time()
+        vitals = fact(VitalsFact)
+        here = (before + time.time()) / 2
+        line.faults += [*host_faults(vitals, here), *guard_faults(fact(Firewall), fact(Watch), node)]
+        proxy = connections.run(entry.name, _PROXY).stdout if node.has("proxies") else ""
     except OperatorError as error:
-        line.well = False
-        line.cells = ["?", str(error).removeprefix(f"{entry.name}: "), "-", "-", "-", "-"]
+        line.cells = ["?", "?", "-", "-", "-", "-"]
+        line.faults = [str(error).removeprefix(f"{entry.name}: ")]
         return line
-    ill = [
-        f"{service.name} {containers[service.container].health or containers[service.container].status}"
-        if service.container in containers
-        else f"{service.name} absent"
-        for service in wanted.services
-        if service.container not in containers or not containers[service.container].serves
-    ]
-    numbers = _numbers(proxy) if entry.node.has("proxies") else ["-", "-", "-"]
-    line.well = not ill and not numbers[2].startswith("0/")
-    health = "; ".join(ill) or draining(proxy) or "healthy"
+    ill = unwell(wanted.services, containers)
+    numbers = _numbers(proxy) if node.has("proxies") else ["-", "-", "-"]
+    if node.has("proxies") and "kamailio" not in " ".join(ill):
+        line.faults += proxy_faults(vitals, node)
+        line.faults += [f"gateway {uri} does not answer" for uri, up in gateways(proxy).items() if not up]
+    if vitals.deploy:
+        # What it restarts is not well for a moment.
+        line.notes.append(f"a deploy runs: {vitals.deploy}")
+    else:
+        line.faults = [*ill, *line.faults]
+    health = draining(proxy) or ("NOT WELL" if ill or line.faults else "healthy")
     line.cells = [releases.in_force or "none", health, *numbers, "; ".join(drift) or "none"]
     return line
+
+
+def unwell(services: Iterable[Service], containers: Mapping[str, Container]) -> list[str]:
+    """Which services do not run, or say that they are not healthy."""
+    found = ((service, containers.get(service.container)) for service in services)
+    return [
+        f"{service.name} is {_state(one)}: docker logs {service.container}" if one else f"{service.name} is absent"
+        for service, one in found
+        if not (one and one.healthy)
+    ]
+
+
+def _state(container: Container) -> str:
+    """What it says of its health, if it runs at all."""
+    return container.health if container.status == "running" else container.status
 
 
 def _drift(wanted: Release, containers: Any, releases: Releases, files: Any, proved: str) -> list[str]:
@@ -105,12 +135,16 @@ def _numbers(said: str) -> list[str]:
         return ["?", "?", "0/?"]
     bindings = re.search(r"location_contacts: (\d+)", said)
     calls = re.search(r"ongoing: (\d+)", said)
+    up = gateways(said).values()
+    return [bindings[1] if bindings else "?", calls[1] if calls else "?", f"{sum(up)}/{len(up)}"]
+
+
+def gateways(said: str) -> dict[str, bool]:
+    """The gateways as a proxy sees them: URI -> whether it answers."""
     # Set 1 holds the gateways, a set 2 the proxies (sipstack/node.py).
     sets = re.split(r"ID: (\d+)", said)
-    gateways = next((body for number, body in zip(sets[1::2], sets[2::2], strict=True) if number == "1"), "")
-    flags = re.findall(r"FLAGS: (\w+)", gateways)
-    up = sum(flag.startswith("A") for flag in flags)
-    return [bindings[1] if bindings else "?", calls[1] if calls else "?", f"{up}/{len(flags)}"]
+    body = next((body for number, body in zip(sets[1::2], sets[2::2], strict=True) if number == str(GATEWAY_SET)), "")
+    return {uri: flags.startswith("A") for uri, flags in re.findall(r"URI: (\S+)\s+FLAGS: (\w+)", body)}
 
 
 def draining(said: str) -> str:

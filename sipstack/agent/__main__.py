@@ -1,7 +1,8 @@
 """`python3 -m agent selftest`, `watch`, `gateway` or `load`; `selftest` and `load` take an order, JSON on stdin.
 
 selftest  {"proxy": "address:port", "domain": …, "phones": [[number, user, password], [number, user, password]],
-           "outside": number, "echo": whether it gives our sound back, "local": own address (optional)}
+           "outside": number, "echo": whether it gives our sound back, "local": own address (optional),
+           "numbers": others that have to lead somewhere (optional)}
 load      sipstack/agent/load.py has it
 """
 

@@ -13,6 +13,8 @@ from .message import Address
 from .rtp import Rtp
 
 EXPIRES = 120
+# What a number says that leads to a phone: away, busy, or declining.
+NOBODY_THERE = (480, 486, 600, 603)
 HEAR_SECONDS = 1.5
 _PACKETS = 5  # of 20 ms that have to be heard; the record of the call then has a duration, too
 _PATIENCE = 3.5  # seconds for one answer; less than a step has, so that the error can say which it was
@@ -25,6 +27,7 @@ class Steps:
         accounts: first and second.
         phones: the same as agents, once they are registered.
         internal, outside: Call-IDs of calls that were answered and hung up as they should.
+        setup: seconds from dialling until the other phone had the call, of each call between the two.
         doing: what is being waited for, in an operator's words.
     """
 
@@ -33,6 +36,7 @@ class Steps:
         self.phones: list[Agent] = []
         self.internal: list[str] = []
         self.outside: list[str] = []
+        self.setup: list[float] = []
         self.doing = ""
         self._proxy, self._local = proxy, local
         self._open: list[Agent] = []
@@ -79,9 +83,11 @@ class Steps:
             while not phone.incoming.empty():
                 phone.incoming.get_nowait().refuse(486, "Busy Here")
         call = caller.place(called.account.number)
+        begun = asyncio.get_running_loop().time()
         dialling = asyncio.create_task(call.dial(_PATIENCE))
         try:
             answered = await self._arrival(dialling, caller, called)
+            self.setup.append(asyncio.get_running_loop().time() - begun)
             answered.ring()
             while 180 not in call.provisionals:
                 self.now(f"waiting for the ringing (180) at {caller.account.user}")
@@ -120,6 +126,25 @@ class Steps:
         else:
             await call.hangup(1.0)
             raise SipError(f"the call to {target} was answered by somebody")
+
+    async def routed(self, number: str) -> None:
+        """A call to a number of the operator's own leads somewhere: it rings, is answered, or nobody is there."""
+        call = self.phones[0].place(number)
+        self.now(f"waiting for {number} to ring or answer")
+        dialling = asyncio.create_task(call.dial(_PATIENCE))
+        try:
+            while not dialling.done() and not any(code >= 180 for code in call.provisionals):
+                await asyncio.sleep(0.01)
+            if dialling.done():
+                dialling.result()
+                await call.hangup(1.5)
+        except RefusedError as error:
+            if error.code not in NOBODY_THERE:
+                raise SipError(f"{error}: it leads nowhere") from None
+        finally:
+            dialling.cancel()
+            with suppress(asyncio.CancelledError, SipError):
+                await dialling
 
     async def call_outside(self, number: str, echo: bool) -> None:
         call = self.phones[0].place(number)

@@ -1,14 +1,15 @@
 """What the database holds: roles, schema, gateways, subscribers. Each part tells its difference and applies it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from psycopg import sql
 from pyinfra.api.host import Host
 
 from sipstack.database import gateways, own_tables, roles, schema, subscribers
 from sipstack.database.session import as_admin, as_owner, as_proxy
-from sipstack.database.subscribers import Subscriber
+from sipstack.database.subscribers import Rules, Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.oci import in_proxy
@@ -122,29 +123,42 @@ def _apply_gateways(host: Host, node: Node) -> None:
 # --- subscribers ------------------------------------------------------------------------------------------
 
 
-def _subscriber_difference(host: Host, node: Node) -> list[str]:
+def _rules(node: Node) -> Rules:
+    """Only passwords that were generated are known to nobody but the state."""
+    settings = node.settings
+    if settings.slots_allow_new_passwords:
+        return Rules(settings.slots_allow_mass_removal)
+    generated = {slot.username: slot.password or "" for slot in node.slots if slot.generated}
+    earlier = node.secrets.earlier_passwords()
+
+    def may_replace(username: str, ha1: str) -> bool:
+        if username not in generated:
+            return True
+        known = [generated[username], *earlier.get(username, ())]
+        return any(Subscriber.from_password(username, settings.sip_domain, one).ha1 == ha1 for one in known)
+
+    return Rules(settings.slots_allow_mass_removal, may_replace)
+
+
+def _subscriber_difference(host: Host, node: Node, kinds: Sequence[str]) -> list[str]:
     with as_owner(host, node) as conn:
-        change = subscribers.difference(
-            conn,
-            node.settings.sip_domain,
-            wanted_subscribers(node),
-            allow_mass_removal=node.settings.slots_allow_mass_removal,
+        change = subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node)).only(
+            kinds
         )
     return [change.summary()] if change else []
 
 
-def _apply_subscribers(host: Host, node: Node) -> None:
+def _apply_subscribers(host: Host, node: Node, kinds: Sequence[str]) -> None:
     with as_owner(host, node) as conn:
-        change = subscribers.apply(
-            conn,
-            node.settings.sip_domain,
-            wanted_subscribers(node),
-            allow_mass_removal=node.settings.slots_allow_mass_removal,
-        )
+        change = subscribers.apply(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node), kinds)
     host.log_styled(f"Subscribers: {change.summary()}", fg="green")
     if change.changed or change.removed:
         # What the proxies remember of passwords would let the old ones in. A release of before cannot read them again.
         on_every_proxy(host, "sh -c 'kamcmd htable.reload ha1 || kamcmd htable.flush ha1'")
+
+
+def _subscribers(title: str, *kinds: str) -> Part:
+    return Part(title, partial(_subscriber_difference, kinds=kinds), partial(_apply_subscribers, kinds=kinds))
 
 
 def on_every_proxy(host: Host, command: str) -> None:
@@ -170,7 +184,9 @@ MAKES_TABLES = (
 BEFORE_TRIAL = (
     *MAKES_TABLES,
     Part("Tables of each proxy", _own_tables_difference, _apply_own_tables),
-    Part("Subscribers", _subscriber_difference, _apply_subscribers),
+    _subscribers("New subscribers", "added"),
 )
 # What all proxies use at once: when the release has been on trial, and what it asks is there.
 AFTER_TRIAL = (Part("Gateways", _gateway_difference, _apply_gateways),)
+# What a release that serves would miss, also one that a run goes back to: when all proxies run the new one.
+AFTER_PROXIES = (_subscribers("Subscribers", "changed", "removed"),)

@@ -15,6 +15,8 @@ from sipstack.tunnel import forward, transport_of
 
 Connection = psycopg.Connection[TupleRow]
 CONNECT_TIMEOUT_S = 10
+# What the proxies need and a pooler does not keep: a search path, a lock timeout, locks of a session.
+PGBOUNCER = ": that is PgBouncer, as it seems: set postgres_host and postgres_port to the server itself"
 
 
 def database_host(host: Host) -> tuple[Host, Node]:
@@ -35,8 +37,13 @@ def as_owner(host: Host, node: Node) -> Iterator[Connection]:
 
 @contextmanager
 def as_proxy(host: Host, node: Node) -> Iterator[Connection]:
-    """Connected as the role of the proxies."""
-    with _connect(host, node, node.settings.postgres_user, node.database_secret("postgres_password")) as conn:
+    """Connected as the role of the proxies, and as they connect: with settings of the session."""
+    options = f"-c search_path={node.me.schema},public"
+    password = node.database_secret("postgres_password")
+    with _connect(host, node, node.settings.postgres_user, password, options=options) as conn:
+        row = conn.execute("SHOW search_path").fetchone()
+        if row is None or not str(row[0]).startswith(node.me.schema):
+            raise OperatorError(f"PostgreSQL at {node.database.host} takes no settings of a session{PGBOUNCER}")
         yield conn
 
 
@@ -49,7 +56,9 @@ def as_admin(host: Host, node: Node, database: str | None = None) -> Iterator[Co
 
 
 @contextmanager
-def _connect(host: Host, node: Node, user: str, password: str, database: str | None = None) -> Iterator[Connection]:
+def _connect(
+    host: Host, node: Node, user: str, password: str, database: str | None = None, options: str = ""
+) -> Iterator[Connection]:
     where = f"PostgreSQL at {node.database.host}:{node.database.port}, as seen from {host.name}"
     with forward(transport_of(host), node.database.host, node.database.port) as (address, port):
         try:
@@ -61,11 +70,24 @@ def _connect(host: Host, node: Node, user: str, password: str, database: str | N
                 dbname=database or node.settings.postgres_db,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 autocommit=True,
+                options=options,
             )
         except psycopg.OperationalError as error:
-            raise OperatorError(f"{where}: {str(error).strip().splitlines()[-1]}") from None
+            said = str(error).strip().splitlines()[-1]
+            raise OperatorError(f"{where}: {said}{_hint(said, user, node)}") from None
         with conn:
             try:
                 yield conn
             except psycopg.Error as error:
                 raise OperatorError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _hint(said: str, user: str, node: Node) -> str:
+    """What to do about what PostgreSQL says, for what it says in words that help nobody."""
+    if "password authentication failed" in said:
+        if user == node.settings.postgres_admin:
+            return ": postgres_admin_password is set when the database is made, and cannot be changed later"
+        return f": the secrets of {node.secrets.directory} are not those that it was deployed with"
+    if "unsupported startup parameter" in said:
+        return PGBOUNCER
+    return ""

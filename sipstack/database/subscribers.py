@@ -4,8 +4,10 @@ Everything in the domain is managed: a user of the domain that is not wanted is 
 Other domains are never touched.
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,11 +22,12 @@ Connection = psycopg.Connection[Any]
 # A mass removal is one of more than this many users and more than half of the domain.
 SMALL_REMOVAL = 10
 LOCK_TIMEOUT_S = 30
+ALL = ("added", "changed", "removed")
 
 # `wanted` on the left, the rows of the domain on the right; only rows that differ. `password` is compared
 # too: a clear password that something else wrote is a difference.
 _DIFFERENCE = """
-    SELECT coalesce(w.username, s.username),
+    SELECT coalesce(w.username, s.username), s.ha1,
            CASE WHEN s.username IS NULL THEN 'added' WHEN w.username IS NULL THEN 'removed' ELSE 'changed' END
     FROM wanted w
     FULL JOIN (SELECT username::text, ha1, ha1b, password FROM subscriber WHERE domain = %s) s
@@ -87,11 +90,28 @@ class Change:
             return "nothing to do"
         return f"{len(self.added)} added, {len(self.changed)} changed, {len(self.removed)} removed"
 
+    def only(self, kinds: Iterable[str]) -> Change:
+        """The same without what is not of these kinds: added, changed, removed."""
+        return Change(*(getattr(self, kind) if kind in kinds else [] for kind in ALL))
 
-def difference(
-    conn: Connection, domain: str, wanted: Iterable[Subscriber], *, allow_mass_removal: bool = True
-) -> Change:
-    """What `apply` would change; without allow_mass_removal it refuses what `apply` refuses.
+
+@dataclass(frozen=True)
+class Rules:
+    """What of a difference is taken for a mistake.
+
+    mass_removal: allow more than 10 users to be removed who are more than half of the domain.
+    may_replace: whether a user may get another password than the one with that HA1.
+    """
+
+    mass_removal: bool = False
+    may_replace: Callable[[str, str], bool] = lambda *_: True
+
+
+STRICT = Rules()
+
+
+def difference(conn: Connection, domain: str, wanted: Iterable[Subscriber], rules: Rules = STRICT) -> Change:
+    """What `apply` would change; it refuses what `apply` refuses.
 
     Needs SELECT on subscriber and the right to make temporary tables.
 
@@ -99,25 +119,27 @@ def difference(
     wanted: every user that the domain shall have, each once (psycopg.IntegrityError).
     """
     with _uploaded(conn, domain, wanted):
-        change = _difference(conn, domain)
-        if not allow_mass_removal:
-            _refuse_mass_removal(conn, domain, len(change.removed))
-        return change
+        return _allowed_difference(conn, domain, rules)
 
 
-def apply(conn: Connection, domain: str, wanted: Iterable[Subscriber], *, allow_mass_removal: bool = False) -> Change:
+def apply(
+    conn: Connection,
+    domain: str,
+    wanted: Iterable[Subscriber],
+    rules: Rules = STRICT,
+    kinds: Sequence[str] = ALL,
+) -> Change:
     """Make the users of `domain` the wanted ones, in one transaction; rows that are right are not written.
 
+    kinds: what is done: users are added, changed, removed. The rules are those for all three.
+
     Readers (Kamailio) are never blocked; other writers of the table wait for each other.
-    allow_mass_removal: without it, removing more than 10 users, and more than half of the domain, is refused.
-    Raises OperatorError for a refused removal and when another writer keeps the table for 30 s.
+    Raises OperatorError for what the rules forbid and when another writer keeps the table for 30 s.
     See `difference` for the other arguments; needs INSERT, UPDATE and DELETE as well.
     """
     with _uploaded(conn, domain, wanted):
         _lock(conn)
-        change = _difference(conn, domain)
-        if not allow_mass_removal:
-            _refuse_mass_removal(conn, domain, len(change.removed))
+        change = _allowed_difference(conn, domain, rules).only(kinds)
         for statement, usernames in (
             (_DELETE, change.removed),
             (_UPDATE, change.changed),
@@ -144,11 +166,27 @@ def _uploaded(conn: Connection, domain: str, wanted: Iterable[Subscriber]) -> It
         yield
 
 
-def _difference(conn: Connection, domain: str) -> Change:
-    change = Change([], [], [])
-    for username, kind in conn.execute(_DIFFERENCE, (domain,)):
+def _allowed_difference(conn: Connection, domain: str, rules: Rules) -> Change:
+    change, strange = Change([], [], []), []
+    for username, ha1, kind in conn.execute(_DIFFERENCE, (domain,)):
         getattr(change, kind).append(username)
+        if kind == "changed" and not rules.may_replace(username, ha1):
+            strange.append(username)
+    if strange:
+        _refuse_strange(strange)
+    if not rules.mass_removal:
+        _refuse_mass_removal(conn, domain, len(change.removed))
     return change
+
+
+def _refuse_strange(usernames: list[str]) -> None:
+    """Only who has another state would write another password over one that it does not know."""
+    who = usernames[0] if len(usernames) == 1 else f"{usernames[0]} and {len(usernames) - 1} more"
+    raise OperatorError(
+        f"the database has a password of {who} that this state does not know, nothing was changed: get the state of"
+        " whoever deployed last (README, Several operators); if new passwords are meant, set"
+        " slots_allow_new_passwords = True for this run"
+    )
 
 
 def _lock(conn: Connection) -> None:

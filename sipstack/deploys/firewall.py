@@ -4,14 +4,13 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.context import host
-from pyinfra.operations import apt, server
 
 from sipstack import firewall as wanted
-from sipstack.deploys.prepare import FRESH_PACKAGE_LISTS
-from sipstack.facts.firewall import Firewall, FirewallState, SshPorts
+from sipstack.facts.firewall import Firewall, FirewallState, SshClients, SshPorts
 from sipstack.facts.system import Listener, MachineFact
 from sipstack.node import LOOPBACK, Node
 from sipstack.operations.firewall import is_in_force, rules_gone, rules_in_force
+from sipstack.operations.packages import packages_installed
 
 
 @deploy("Firewall")
@@ -25,6 +24,10 @@ def firewall(node: Node) -> None:
     rules = wanted.rules(node, ssh_ports, with_media=state.media)
     if not rules:
         return
+    clients: set[str] = host.get_fact(SshClients)
+    if node.settings.firewall_closed and (limit := wanted.locked_out(node, ssh_ports, clients)):
+        came = ", ".join(sorted(clients))
+        raise DeployError(f"{node.name}: {limit}, and this run comes from {came}: add that, or it locks itself out")
     nftables(node, state)
     if not is_in_force(state, rules):
         _tell(node, state, ssh_ports)
@@ -88,11 +91,5 @@ def nftables(node: Node, state: FirewallState) -> None:
         return
     if not state.apt:
         raise DeployError(f"{node.name}: nft is missing: install nftables")
-    server.shell(name="Package lists are fresh", commands=[FRESH_PACKAGE_LISTS])
     # Debian's own nftables.service stays as it is, which is disabled.
-    apt.packages(
-        name="nftables is installed",
-        packages=["nftables"],
-        no_recommends=True,
-        extra_install_args="-o Acquire::Retries=5",
-    )
+    packages_installed(name="nftables is installed", packages=["nftables"])

@@ -8,12 +8,19 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.inventory import Inventory
 from pyinfra.context import host
 
-from sipstack.facts.engine import ImageTags
+from sipstack.facts.engine import Containers, ImageTags
+from sipstack.facts.fleet import FleetMark, Mark
 from sipstack.facts.system import Listener, Machine, MachineFact
+from sipstack.foreign_firewall import drops
+from sipstack.images import POSTGRES_MAJOR
 from sipstack.node import LOOPBACK, Node
 from sipstack.services import images_of
 from sipstack.site import all_nodes
 
+# What a run writes even if it builds no image: files, and the records of the trial.
+DISK_LEAST_MB, DISK_LEAST_INODES = 500, 1000
+# Of a host's memory, for the shared memory of its proxy: the rest is for processes, and for what else runs there.
+MEMORY_SHARE = 0.7
 SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
 
 # Hosts are prepared side by side, and the first refusal ends the run: so the first one looks at all of them.
@@ -39,12 +46,43 @@ def _refusals(inventory: Inventory) -> list[str]:
             # What another user sees of the engine and the ports would only mislead.
             refusals.append(f"{node.name}: not root: connect as root, or set _sudo = True for this host")
             continue
+        if fault := fleet_fault(node, one.get_fact(FleetMark), deployed=bool(one.get_fact(Containers))):
+            refusals.append(f"{node.name}: {fault}")
+            continue
         builds = not {image.tag for image in images_of(node)} <= one.get_fact(ImageTags)
-        if faults := [*system_faults(machine, node, builds), *port_faults(machine, node)]:
+        kept_out = drops(machine.ruleset, machine.ufw, public_ports(node))
+        if faults := [*system_faults(machine, node, builds), *port_faults(machine, node), *kept_out]:
             refusals.append(f"{node.name}: " + "; ".join(faults))
         if not machine.clock_synchronised:
             logger.warning(f"{node.name}: the clock is not synchronised: install chrony or systemd-timesyncd")
     return refusals
+
+
+def fleet_fault(node: Node, mark: Mark | None, deployed: bool) -> str:
+    """Why these secrets or settings are not for this host; empty if they are. deployed: it has our containers."""
+    mine = f".state/{node.secrets.name}"
+    if mark is None:
+        if deployed and node.secrets.is_new:
+            return f"it was deployed with secrets that {mine} has not: copy that folder from where it was deployed"
+        return ""
+    if mark.state != node.mark.state:
+        has = "is empty" if node.secrets.is_new else "has those of another fleet"
+        return (
+            f"{mark.by} deployed it on {mark.since} with the secrets of inventory {mark.inventory!r}, and {mine} {has}:"
+            f" copy .state/{mark.inventory} from there (README, Several operators)"
+        )
+    now = node.mark
+    moved = [
+        f"{key} from {getattr(mark, key)} to {getattr(now, key)}"
+        for key in ("sip_domain", "sip_port")
+        if getattr(mark, key) != getattr(now, key)
+    ]
+    if moved and not node.settings.sip_allow_move:
+        return (
+            f"{' and '.join(moved)}: no phone would be served until it is told, too;"
+            " if that is meant, set sip_allow_move = True for this run"
+        )
+    return ""
 
 
 def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
@@ -63,13 +101,45 @@ def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
     elif not has_engine and (machine.system, machine.version) != ("debian", "13"):
         found = f"{machine.system} {machine.version}".strip() or "an unknown system"
         faults.append(f"{found} is not supported: use {SUPPORTED}")
-    # Images are what takes the room; a host that has them is not refused for what has filled up since.
+    faults += engine_faults(machine, node)
+    # Images are what takes the most room.
     if builds and machine.disk_free_gb < node.settings.disk_free_gb:
         faults.append(
             f"{machine.disk_free_gb} GB of disk are free, {node.settings.disk_free_gb} are needed:"
             " make room, or lower disk_free_gb"
         )
     return faults
+
+
+def engine_faults(machine: Machine, node: Node) -> list[str]:
+    """What an engine, or what it keeps, is not fit for."""
+    faults = []
+    if "userns" in machine.engine_modes:
+        faults.append("Docker runs with userns-remap, which excludes the host's network: remove it from daemon.json")
+    if "rootless" in machine.engine_modes:
+        faults.append("Docker runs rootless, which excludes the host's network: install it for the whole host")
+    if node.has("databases") and machine.postgres_data not in ("", POSTGRES_MAJOR):
+        faults.append(
+            f"volume vss_postgres_data has data of PostgreSQL {machine.postgres_data}, this release runs"
+            f" {POSTGRES_MAJOR}: dump them with the old release, remove the volume, and restore after the deploy"
+        )
+    if node.has("proxies") and machine.memory_mb is not None and node.shared_mb > machine.memory_mb * MEMORY_SHARE:
+        faults.append(
+            f"the proxy needs {node.shared_mb} MB of shared memory, the host has {machine.memory_mb} MB in all: give it"
+            " more, or set kamailio_bindings and kamailio_calls to what there will be"
+        )
+    if machine.disk_free_mb is not None and machine.disk_free_mb < DISK_LEAST_MB:
+        faults.append(f"{machine.disk_free_mb} MB of disk are free, a run needs {DISK_LEAST_MB}: make room")
+    if machine.disk_free_inodes is not None and machine.disk_free_inodes < DISK_LEAST_INODES:
+        faults.append(f"{machine.disk_free_inodes} inodes are free: remove files")
+    return faults
+
+
+def public_ports(node: Node) -> list[tuple[str, int]]:
+    """What phones send to on this host: transport and port."""
+    settings = node.settings
+    ports = [(transport, settings.sip_port) for transport in ("udp", "tcp")] if node.has("proxies") else []
+    return [*ports, *([("udp", settings.rtp_port_min)] if node.has("media") else [])]
 
 
 def port_faults(machine: Machine, node: Node) -> list[str]:

@@ -2,18 +2,24 @@
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
-from pyinfra.operations import apt, server, systemd
+from pyinfra.operations import systemd
 
 from sipstack.facts.engine import DeployedFiles
 from sipstack.facts.system import MachineFact
 from sipstack.node import Node
+from sipstack.operations.engine import containers_live_on
+from sipstack.operations.fleet import belongs
 from sipstack.operations.images import base_image, image_built
+from sipstack.operations.packages import packages_installed
 from sipstack.operations.release import edited, files_present
 from sipstack.operations.tidy import leftovers_removed
 from sipstack.services import Release
 
-# Without this mode apt-get takes a mirror that does not answer for a warning, and ends well with empty lists.
-FRESH_PACKAGE_LISTS = "apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q update"
+
+@deploy("Fleet")
+def fleet(node: Node) -> None:
+    """Before any host has a secret, it is kept where the operator finds it again."""
+    belongs(name=f"This host belongs to {node.secrets.name}", node=node)
 
 
 @deploy("Left over")
@@ -26,16 +32,13 @@ def left_over() -> None:
 def engine(node: Node) -> None:
     """Debian's Docker with the compose plugin, unless the host has an engine already."""
     machine = host.get_fact(MachineFact)
-    if machine.docker and machine.compose:
-        return
-    server.shell(name="Package lists are fresh", commands=[FRESH_PACKAGE_LISTS])
-    apt.packages(
-        name="Docker and its compose plugin are installed",
-        packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
-        no_recommends=True,
-        extra_install_args="-o Acquire::Retries=5",
-    )
-    systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
+    if not (machine.docker and machine.compose):
+        packages_installed(
+            name="Docker and its compose plugin are installed",
+            packages=["ca-certificates", "docker.io", "docker-cli", "docker-compose"],
+        )
+        systemd.service(name="Docker runs, also after a reboot", service="docker", running=True, enabled=True)
+    containers_live_on(name="Containers live on while Docker restarts")
 
 
 @deploy("Images")

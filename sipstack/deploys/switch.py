@@ -10,7 +10,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
-from sipstack.database.provision import AFTER_TRIAL, BEFORE_TRIAL, MAKES_TABLES, Part
+from sipstack.database.provision import AFTER_PROXIES, AFTER_TRIAL, BEFORE_TRIAL, MAKES_TABLES, Part
 from sipstack.errors import OperatorError
 from sipstack.facts.engine import ComposeInForce, Containers, DeployedFiles
 from sipstack.node import Node
@@ -19,6 +19,7 @@ from sipstack.operations.proxy import rolled, tried
 from sipstack.operations.release import in_force, reads_other, service_up, why_restart
 from sipstack.operations.tidy import tidied
 from sipstack.services import Release, Service
+from sipstack.site import all_nodes
 
 # A first start makes the database cluster, and Kamailio waits for it; both are far from this on any machine.
 HEALTHY_WITHIN_S = 180
@@ -78,8 +79,16 @@ def say_why(wanted: Service) -> None:
 def database(node: Node) -> None:
     """Roles, schema and subscribers, through the one host that reaches the database for all."""
     mine = node.provisions_database
+    _tell_left_out()
     secrets_kept(name="Secrets from the environment are kept", node=node, here=mine)
     _in_place(node, BEFORE_TRIAL, known=mine and _database_serves(node))
+
+
+@deploy("Subscribers")
+def subscribers(node: Node) -> None:
+    """Those that are gone go, and new passwords count, once no release that knows them is needed any more."""
+    known = node.provisions_database and _database_serves(node)
+    _in_place(node, AFTER_PROXIES, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
 
 
 @deploy("Gateways")
@@ -87,6 +96,16 @@ def gateways(node: Node) -> None:
     """What the proxies send calls to, now that it is there."""
     known = node.provisions_database and _database_serves(node)
     _in_place(node, AFTER_TRIAL, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
+
+
+def _tell_left_out() -> None:
+    """With --limit, the host may be left out through which the database is reached."""
+    nodes = all_nodes(host.inventory)
+    through = next((node.name for node in nodes.values() if node.provisions_database), "")
+    here = sorted(one.name for one in host.state.active_hosts)
+    if through not in here and host.name == here[0]:
+        left_out = f"{through} is left out of this run (--limit databases adds it)"
+        host.log_styled(f"slots, schema and gateways are not looked at: {left_out}", fg="yellow")
 
 
 def _in_place(node: Node, parts: Sequence[Part], known: bool) -> None:
@@ -121,4 +140,4 @@ def _database_serves(node: Node) -> bool:
 
 def _serves(container: str) -> bool:
     running = host.get_fact(Containers).get(container)
-    return running is not None and running.serves
+    return running is not None and running.healthy

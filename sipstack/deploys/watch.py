@@ -1,4 +1,4 @@
-"""The watch over the database: a proxy is told at once when PostgreSQL is silent."""
+"""What looks after the containers of a host."""
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -6,17 +6,17 @@ from pyinfra.context import host
 from sipstack import watch as wanted
 from sipstack.deploys.firewall import nftables
 from sipstack.facts.firewall import Firewall
-from sipstack.facts.watch import Watch
 from sipstack.node import Node
-from sipstack.operations.watch import watch_gone, watching
+from sipstack.operations.watch import watching
 
 
 @deploy("Watch")
 def watch(node: Node) -> None:
-    """On a proxy's host the watch runs, before anything is switched; on any other there is none."""
-    files = wanted.files(node)
-    if files:
+    """Before anything is switched, what Docker gives up comes back, and a silent database does not hold up a proxy."""
+    if node.has("proxies"):
         nftables(node, host.get_fact(Firewall))
-        watching(name="A silent database does not hold up the proxy", files=files)
-    elif host.get_fact(Watch).files:
-        watch_gone(name="No proxy is here: the watch over the database is removed")
+    watching(
+        name="A silent database holds up no proxy, and what Docker gives up comes back",
+        files=wanted.files(node),
+        services=wanted.services(node),
+    )

@@ -8,6 +8,8 @@ from pyinfra.api.facts import FactBase
 
 from sipstack.paths import COMPOSE_FILE, HOME
 
+ENGINE_FILE = "/etc/docker/daemon.json"
+
 
 class ImageTags(FactBase[set[str]]):
     """The images of a host, as repository:tag."""
@@ -38,7 +40,13 @@ class Container:
 
     @property
     def serves(self) -> bool:
-        return self.status == "running" and self.health in ("", "healthy")
+        """Whether nothing is known against it: after a restart of the engine every container is "starting" at first."""
+        return self.status == "running" and self.health in ("", "healthy", "starting")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its last check went well."""
+        return self.serves and self.health != "starting"
 
 
 class Containers(FactBase[dict[str, Container]]):
@@ -94,12 +102,15 @@ class FileState:
 
 
 class DeployedFiles(FactBase[dict[str, FileState]]):
-    """Every file of the deployment, and under its own path the compose file that is in force (a link)."""
+    """Every file of the deployment, and under its own path the compose file that is in force (a link).
+
+    Not those in a folder that only root can enter: a container's account cannot read them.
+    """
 
     def command(self) -> str:
         return (
             f"cd {HOME} 2>/dev/null || exit 0; readlink {COMPOSE_FILE} | sed 's/^/link /'; "
-            "find config releases -type f -printf 'stat %m %U %T@ %p\\n' 2>/dev/null; "
+            "find config releases -type d ! -perm -005 -prune -o -type f -printf 'stat %m %U %T@ %p\\n' 2>/dev/null; "
             "find config releases -type f -exec sha256sum {} + 2>/dev/null || true"
         )
 
@@ -148,3 +159,33 @@ class ComposeInForce(FactBase[str]):
 
     def process(self, output: list[str]) -> str:
         return "\n".join(output)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """live_restore: containers live on while the engine restarts. swarm: it is part of one, which excludes that.
+
+    text: its configuration file; empty if there is none.
+    """
+
+    live_restore: bool
+    swarm: bool
+    text: str
+
+
+class Engine(FactBase[EngineSettings]):
+    """How the engine of a host is set."""
+
+    def command(self) -> str:
+        return (
+            "docker info -f '{{.LiveRestoreEnabled}} {{.Swarm.LocalNodeState}}' 2>/dev/null || echo false inactive;"
+            f" cat {ENGINE_FILE} 2>/dev/null || true"
+        )
+
+    @staticmethod
+    def default() -> EngineSettings:
+        return EngineSettings(False, False, "")
+
+    def process(self, output: list[str]) -> EngineSettings:
+        live_restore, _, swarm = (output or [""])[0].partition(" ")
+        return EngineSettings(live_restore == "true", swarm.strip() == "active", "\n".join(output[1:]))

@@ -87,12 +87,29 @@ class SshPorts(FactBase[set[int]]):
 
 
 # Whatever serves the connection is among the ancestors of the shell that is asked, and has its socket open.
+class SshClients(FactBase[set[str]]):
+    """The addresses that the connection of this question comes from."""
+
+    def command(self) -> str:
+        return _SSH_SCRIPT
+
+    @staticmethod
+    def default() -> set[str]:
+        return set()
+
+    def process(self, output: list[str]) -> set[str]:
+        return {
+            line.removeprefix("from=").strip("[]").removeprefix("::ffff:") for line in output if line[:5] == "from="
+        }
+
+
 _SSH_SCRIPT = r"""
 ss -Hltnp 2>/dev/null | sed 's/^/listen=/'
 systemctl is-active -q ssh.socket 2>/dev/null &&
     systemctl show -p Listen --value ssh.socket | sed -n 's/.*[:]\([0-9]*\) (Stream).*/socket=\1/p'
 p=$$; while [ "${p:-0}" -gt 1 ]; do
-    ss -Htnp state established 2>/dev/null | grep "pid=$p," | awk '{ sub(/.*:/, "", $3); print "through=" $3 }'
+    ss -Htnp state established 2>/dev/null | grep "pid=$p," |
+        awk '{ sub(/.*:/, "", $3); sub(/:[0-9]*$/, "", $4); print "through=" $3; print "from=" $4 }'
     p=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$p/status)
 done
 true

@@ -35,23 +35,49 @@ class KeptRelease:
         return found[1] if found else ""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One line of a host's history: a release was put in force. What was not noted is empty.
+
+    when: UTC, as 2026-11-30T10:00:00Z. verb: deploy, rollback, or back where a release did not start. who: user@host.
+    commit: hash and subject of what was deployed.
+    """
+
+    release: str
+    when: str = ""
+    verb: str = ""
+    who: str = ""
+    commit: str = ""
+
+
 @dataclass
 class Releases:
-    """history: names in the order in which they were put in force, the newest last. in_force: empty if none is.
+    """history: in the order in which they were put in force, the newest last. in_force: empty if none is.
 
     kept: all that lie there, the newest first.
     """
 
     in_force: str = ""
-    history: list[str] = field(default_factory=list)
+    history: list[Turn] = field(default_factory=list)
     kept: dict[str, KeptRelease] = field(default_factory=dict)
     configurations: set[str] = field(default_factory=set)
 
     @property
-    def ways_back(self) -> list[str]:
+    def served(self) -> list[str]:
         """Releases that served before, the latest first, each once."""
-        latest_first = dict.fromkeys(reversed(self.history))
+        latest_first = dict.fromkeys(turn.release for turn in reversed(self.history))
         return [name for name in latest_first if name in self.kept and name != self.in_force]
+
+    @property
+    def ways_back(self) -> list[str]:
+        """Releases to go back to, step by step: a release that was gone back from is none."""
+        steps: list[str] = []
+        for turn in self.history:
+            if turn.verb == "rollback" and turn.release in steps:
+                del steps[steps.index(turn.release) + 1 :]
+            else:
+                steps = [*(name for name in steps if name != turn.release), turn.release]
+        return [name for name in reversed(steps) if name in self.kept and name != self.in_force]
 
 
 def block(compose: str, name: str) -> str:
@@ -87,7 +113,7 @@ class ReleasesOnHost(FactBase[Releases]):
             if key == "in_force":
                 found.in_force = value
             elif key == "history":
-                found.history.append(value)
+                found.history.append(Turn(*value.split("\t")[:5]))
             elif key == "config":
                 found.configurations.add(value)
             elif key == "release":

@@ -45,6 +45,18 @@ class Machine:
     iproute2: bool = True
     clock_synchronised: bool = True
     disk_free_gb: int = 0
+    # Of the disk that the engine's data are on: what is left, MB and inodes, where it can be told.
+    disk_free_mb: int | None = None
+    disk_free_inodes: int | None = None
+    memory_mb: int | None = None
+    # What the engine says of itself: userns, rootless, seccomp and so on.
+    engine_modes: set[str] = field(default_factory=set)
+    # Major version of the PostgreSQL whose data lie in our volume; empty: there are none.
+    postgres_data: str = ""
+    # Tables of other programs that drop what they do not know, with everything that they let in, as nft has it in JSON;
+    # ufw: what it lets in, line by line; None: it is not there, or not active.
+    ruleset: str = ""
+    ufw: list[str] | None = None
     listeners: list[Listener] = field(default_factory=list)
     # Its own IPv4 addresses; none where they cannot be read.
     addresses: set[str] = field(default_factory=set)
@@ -80,11 +92,17 @@ class MachineFact(FactBase[Machine]):
                 machine.own_pids.add(int(value))
             elif key in ("uid", "disk_free_gb"):
                 setattr(machine, key, int(value or -1))
+            elif key in ("disk_free_mb", "disk_free_inodes", "memory_mb"):
+                setattr(machine, key, int(value) if value.strip().isdigit() else None)
+            elif key == "mode":
+                machine.engine_modes.add(value.partition("name=")[2].partition(",")[0] or value)
+            elif key == "ufw":
+                machine.ufw = [*(machine.ufw or []), value]
             elif key in ("foreign_docker", "iproute2"):
                 setattr(machine, key, value == "yes")
             elif key == "clock_synchronised":
                 machine.clock_synchronised = value == "yes"
-            elif key in ("system", "version", "docker", "compose"):
+            elif key in ("system", "version", "docker", "compose", "postgres_data", "ruleset"):
                 setattr(machine, key, value)
         return machine
 
@@ -98,8 +116,18 @@ echo "clock_synchronised=$(timedatectl show -p NTPSynchronized --value 2>/dev/nu
 command -v dockerd >/dev/null && ! dpkg-query -W -f='${Status}' docker.io 2>/dev/null | grep -q 'ok installed' &&
     echo foreign_docker=yes
 command -v ss >/dev/null && command -v ip >/dev/null || echo iproute2=no
-d=/var/lib/docker; [ -d $d ] || d=/var/lib
-echo "disk_free_gb=$(df -BG --output=avail $d | tail -n 1 | tr -dc 0-9)"
+d=$(docker info -f '{{.DockerRootDir}}' 2>/dev/null); d=${d:-/var/lib/docker}; [ -d "$d" ] || d=/var/lib
+echo "disk_free_gb=$(df -BG --output=avail "$d" | tail -n 1 | tr -dc 0-9)"
+echo "disk_free_mb=$(df -BM --output=avail "$d" | tail -n 1 | tr -dc 0-9)"
+# Some file systems have no fixed number of them.
+df --output=itotal,iavail "$d" | awk 'NR == 2 && $1 > 0 { print "disk_free_inodes=" $2 }'
+echo "memory_mb=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)"
+docker info -f '{{range .SecurityOptions}}{{println .}}{{end}}' 2>/dev/null | sed '/^$/d; s/^/mode=/'
+v=$(docker volume inspect -f '{{.Mountpoint}}' vss_postgres_data 2>/dev/null)
+echo "postgres_data=$(cat "$v/PG_VERSION" 2>/dev/null)"
+PATH=$PATH:/usr/sbin:/sbin
+command -v nft >/dev/null && echo "ruleset=$(nft -j -t list ruleset 2>/dev/null | tr -d '\n')"
+command -v ufw >/dev/null && ufw status 2>/dev/null | grep -q '^Status: active' && ufw status | sed 's/^/ufw=/'
 ip -4 -o address 2>/dev/null | sed -n 's|.* inet \([0-9.]*\)[/ ].*|address=\1|p'
 ss -Hlntup 2>/dev/null | sed 's/^/listen=/'
 for c in $(docker ps -q --filter label=vss.digest 2>/dev/null); do docker top $c -eo pid | sed '1d;s/^/own=/'; done

@@ -1,29 +1,30 @@
-"""The watch over the database on a proxy's host: its files, and whether it runs."""
+"""What looks after the containers of a host: its files, and whether it runs."""
 
 from dataclasses import dataclass, field
 
 from pyinfra.api.facts import FactBase
 
-from sipstack.watch import PROGRAM, SERVICE, UNIT
+from sipstack.watch import ALL_FILES, REVIVER_SERVICE, SERVICE
 
 
 @dataclass
 class WatchState:
-    """files: path -> SHA-256 of what stands there. enabled: at the next boot, too. active: it runs."""
+    """files: path -> SHA-256 of what stands there. enabled: units that start at the next boot. active: that run."""
 
-    enabled: bool = False
-    active: bool = False
+    enabled: set[str] = field(default_factory=set)
+    active: set[str] = field(default_factory=set)
     files: dict[str, str] = field(default_factory=dict)
 
 
 class Watch(FactBase[WatchState]):
-    """What there is of the watch, in one round trip."""
+    """What there is of it, in one round trip."""
 
     def command(self) -> str:
         return (
-            f"systemctl is-enabled -q {SERVICE} 2>/dev/null && echo enabled;"
-            f" systemctl is-active -q {SERVICE} 2>/dev/null && echo active;"
-            f" sha256sum {PROGRAM} {UNIT} 2>/dev/null; true"
+            f"for unit in {SERVICE} {REVIVER_SERVICE}; do"
+            " systemctl is-enabled -q $unit 2>/dev/null && echo enabled $unit;"
+            " systemctl is-active -q $unit 2>/dev/null && echo active $unit; done;"
+            f" sha256sum {' '.join(ALL_FILES)} 2>/dev/null; true"
         )
 
     @staticmethod
@@ -33,9 +34,9 @@ class Watch(FactBase[WatchState]):
     def process(self, output: list[str]) -> WatchState:
         state = WatchState()
         for line in output:
-            word, _, path = line.partition(" ")
+            word, _, rest = line.partition(" ")
             if word in ("enabled", "active"):
-                setattr(state, word, True)
-            elif path.strip() in (PROGRAM, UNIT):
-                state.files[path.strip()] = word
+                getattr(state, word).add(rest.strip())
+            elif rest.strip() in ALL_FILES:
+                state.files[rest.strip()] = word
         return state

@@ -11,7 +11,15 @@ from sipstack.lab.engine import engine_answers, ensure_engine
 from sipstack.lab.image import ensure_host_image
 from sipstack.lab.machine import LabHost
 from sipstack.lab.namespaces import remove_namespaces
-from sipstack.lab.network import FIRST_HOST, FIRST_OUTSIDE, LabNetwork, ensure_network, find_network
+from sipstack.lab.network import (
+    FIRST_HOST,
+    FIRST_OUTSIDE,
+    LabNetwork,
+    ensure_network,
+    find_network,
+    give_sources_up,
+    leave_sources_alone,
+)
 from sipstack.lab.shell import ensure_command, run
 from sipstack.lab.state import LabState
 from sipstack.lab.wiring import Wiring, as_wirings, played_addresses
@@ -88,6 +96,7 @@ class Lab:
         image = ensure_host_image()
         played = played_addresses(wired.values())
         network = ensure_network(f"sipstack-{self.name}", f"sl-{self.name}", self.label, played)
+        leave_sources_alone(network.bridge)
         self.state.prepare()
         plan = {name: network.address(last) for name, last in addresses.items()}
         self.state.write_names(plan, wired)
@@ -122,6 +131,7 @@ class Lab:
                 run(["docker", "volume", "rm", *volumes])
             if networks := run(["docker", "network", "ls", *mine]).stdout.split():
                 run(["docker", "network", "rm", *networks])
+            give_sources_up(f"sl-{self.name}")
         self.state.remove()
 
     def _host(self, name: str, address: str) -> LabHost:

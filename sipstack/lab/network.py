@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sipstack.errors import OperatorError
-from sipstack.lab.shell import run
+from sipstack.lab.shell import as_root, run
 
 # A range for documentation (RFC 5737), then ranges for benchmarks (RFC 2544): never routed, so that a lab's packets
 # cannot meet a real machine, and not private, so that nobody takes a host for a NATed customer. The other two
@@ -63,6 +63,26 @@ def ensure_network(name: str, bridge: str, label: str, played: Sequence[str] = (
         "--opt", f"com.docker.network.bridge.name={bridge}", name,
     ])  # fmt: skip
     return made
+
+
+def leave_sources_alone(bridge: str) -> None:
+    """What goes to a lab's host keeps its source, whatever Docker networks this machine has.
+
+    Docker hides the addresses of a network's containers behind this machine, also when it is only played addresses of
+    a lab's host that lie in such a network: packets inside a bridge pass the same rules (br_netfilter). A network that
+    was made since has its rule before ours, so ours is moved to the front.
+    """
+    give_sources_up(bridge)
+    run(as_root(["iptables", "-t", "nat", "-I", *_to(bridge)]))
+
+
+def give_sources_up(bridge: str) -> None:
+    """The end of that, if it was so."""
+    run(as_root(["iptables", "-t", "nat", "-D", *_to(bridge)]), check=False)
+
+
+def _to(bridge: str) -> list[str]:
+    return ["POSTROUTING", "-o", bridge, "-j", "RETURN"]
 
 
 def _free_subnet(played: Sequence[str]) -> str:

@@ -59,7 +59,9 @@ class Upload(PyinfraCommand):
         try:
             source = BytesIO(self.content) if isinstance(self.content, bytes) else str(self.content)
             host.put_file(source, f"{folder}/upload")
-            command = f"sh -euc {shlex.quote(self.script)} upload {folder}/upload"
+            # Whatever umask root has there: a container's account reads what lies in these folders.
+            script = f"umask 022; {self.script}"
+            command = f"sh -euc {shlex.quote(script)} upload {folder}/upload"
             done, output = host.run_shell_command(command, **connector_arguments)
             if not done:
                 host.log_styled(output.stderr.strip() or "the upload could not be unpacked", fg="red")

@@ -1,17 +1,19 @@
 """Back to a release that lies on the host."""
 
-from collections.abc import Generator
+import shlex
+from collections.abc import Generator, Mapping
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from sipstack.facts.engine import Containers, ImageTags
-from sipstack.facts.releases import KeptRelease, ReleasesOnHost
+from sipstack.facts.engine import Containers, DeployedFiles, FileState, ImageTags
+from sipstack.facts.releases import KeptRelease, Releases, ReleasesOnHost
 from sipstack.node import Node
 from sipstack.operations.commands import Call
 from sipstack.paths import COMPOSE_FILE, HOME
+from sipstack.provenance import about
 from sipstack.rollout.proxy import Target, roll
 from sipstack.rollout.scripts import into_force
 from sipstack.rollout.service import Change, change
@@ -27,16 +29,37 @@ def way_back(wanted: str) -> KeptRelease:
     changes anywhere, when the host does not have it whole.
     """
     present = host.get_fact(ReleasesOnHost)
-    names = [name for name in (present.in_force, *present.ways_back) if name in present.kept]
-    found = [name for name in names if name.startswith(wanted)] if wanted else _before_on_all()
-    if not found:
-        has = ", ".join(names) or "none"
-        raise DeployError(f"{host.name}: no release {wanted or 'before this one'} is on this host: it has {has}")
+    found = [name for name in present.kept if name.startswith(wanted)] if wanted else _before_on_all()
+    if len(found) != 1:
+        which = (
+            f"{wanted} is one of {', '.join(found)}" if found else f"no release {wanted or 'before this one'} is here"
+        )
+        raise DeployError(f"{host.name}: {which}: see `sipstack releases`, and name one of them with --to")
     release = present.kept[found[0]]
     tags: set[str] = host.get_fact(ImageTags)
-    if missing := sorted((release.images - tags) | (release.configurations - present.configurations)):
-        raise DeployError(f"{host.name}: release {release.name} is not whole, {missing[0]} is gone: choose another")
+    files: dict[str, FileState] = host.get_fact(DeployedFiles)
+    if why := no_way_back(release, present, tags, files):
+        raise DeployError(f"{host.name}: release {release.name} cannot come back, {why}: choose another")
     return release
+
+
+def no_way_back(release: KeptRelease, present: Releases, tags: set[str], files: Mapping[str, FileState]) -> str:
+    """Why a release that lies on a host could not serve there any more; empty if nothing is known against it."""
+    if missing := sorted((release.images - tags) | (release.configurations - present.configurations)):
+        return f"{missing[0]} is gone"
+    in_force = present.kept.get(present.in_force)
+    for name, what in (("postgres_password", "postgres_password"), ("postgres.crt", "the certificate of PostgreSQL")):
+        then, now = (_read_by(one, name, files) if one else None for one in (release, in_force))
+        if then and now and then != now:
+            return f"{what} has changed since"
+    return ""
+
+
+def _read_by(release: KeptRelease, name: str, files: Mapping[str, FileState]) -> str | None:
+    """The digest of a file of a release's proxy; None if it has none."""
+    folder = next((one for one in release.configurations if one.startswith("config/kamailio/")), "")
+    file = files.get(f"{HOME}/{folder}/{name}")
+    return file.sha256 if file else None
 
 
 def _before_on_all() -> list[str]:
@@ -71,6 +94,6 @@ def gone_back(node: Node, target: KeptRelease) -> Generator[PyinfraCommand, None
         serves = f"vss-{name}" in running and running[f"vss-{name}"].serves
         yield Call(change, node, Change(name, file, HEALTHY_WITHIN_S, False, serves))
     if "kamailio" in due:
-        yield Call(roll, node, Target(target.name, target.digest("kamailio")), False, True)
+        yield Call(roll, node, Target(target.name, target.digest("kamailio"), "rollback"), False, True)
     else:
-        yield StringCommand(into_force(target.name))
+        yield StringCommand(into_force(target.name, shlex.quote(about("rollback"))))

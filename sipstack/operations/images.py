@@ -5,22 +5,21 @@ from collections.abc import Generator
 from pathlib import Path
 
 from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from sipstack.errors import OperatorError
 from sipstack.facts.engine import ImageTags
 from sipstack.images import Image
-from sipstack.operations.commands import Upload, replace_folder
+from sipstack.operations.commands import Call, Upload, replace_folder
+from sipstack.operations.packages import install
 from sipstack.paths import HOME, ROOT
+from sipstack.rollout.shell import run
 
 # The limit is for a registry that swallows packets instead of refusing.
-_PULL = "timeout 120 docker pull -q {image}"
-_APT = "DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=5 -o APT::Update::Error-Mode=any -q"
-_BOOTSTRAP = (
-    f"{{{{ command -v mmdebstrap >/dev/null || {{{{ {_APT} update && {_APT} install -y --no-install-recommends "
-    "mmdebstrap; }}; }} && "
-    "set -o pipefail && mmdebstrap --variant=minbase --quiet trixie - | docker import - {image}"
-)
+PULL_SECONDS = 120
+BOOTSTRAP_SECONDS = 900
 # What `docker save` made is loaded; a plain root file system is imported.
 _ARCHIVE = (
     'if tar -tf "$1" manifest.json >/dev/null 2>&1; then docker load -q -i "$1"; else docker import "$1" {image}; fi; '
@@ -43,9 +42,28 @@ def base_image(image: str, source: str, archive: str) -> Generator[PyinfraComman
     if source == "archive":
         yield Upload(ROOT / Path(archive), _ARCHIVE.format(image=quoted))
         return
-    attempts = {"pull": [_PULL], "bootstrap": [_BOOTSTRAP], "auto": [_PULL, _BOOTSTRAP]}[source]
-    script = " || ".join(f"( {attempt.format(image=quoted)} )" for attempt in attempts)
-    yield StringCommand("bash", "-c", QuoteString(script))
+    yield Call(_make_base_image, quoted, source)
+
+
+def _make_base_image(host: Host, image: str, source: str) -> None:
+    """Pull or bootstrap an image. image: its name, quoted for a shell. Raises OperatorError."""
+    if source != "bootstrap":
+        pulled = run(host, f"docker pull -q {image}", seconds=PULL_SECONDS)
+        if pulled.ok:
+            return
+        if source == "pull":
+            raise OperatorError(
+                f"{image} cannot be pulled: {pulled.text}: set base_image_source to bootstrap or archive"
+            )
+        host.log_styled(
+            f"no registry has {image}: it is made of packages of this host's mirror (a minute)", fg="yellow"
+        )
+    if not run(host, "command -v mmdebstrap").ok:
+        install(host, ["mmdebstrap"])
+    script = f"set -o pipefail; umask 022; mmdebstrap --variant=minbase --quiet trixie - | docker import - {image}"
+    made = run(host, f"bash -c {shlex.quote(script)}", seconds=BOOTSTRAP_SECONDS)
+    if not made.ok:
+        raise OperatorError(f"{image} cannot be made: {made.text}")
 
 
 @operation()

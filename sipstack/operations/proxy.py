@@ -41,8 +41,10 @@ def rolled(node: Node, release: Release) -> Generator[PyinfraCommand, None, None
         host.noop("this host has no proxy")
         return
     running, present = host.get_fact(Containers).get(service.container), host.get_fact(DeployedFiles)
-    switch = not (running and running.serves and not reads_other(service, running, present))
-    if not switch and host.get_fact(ProvedProxy) == service.digest:
+    proved = host.get_fact(ProvedProxy) == service.digest
+    well = running and (running.healthy or (proved and running.serves))
+    switch = not well or reads_other(service, running, present)
+    if not switch and proved:
         host.noop("the proxy runs as it should and has proved itself")
         return
     replace = removed_first(service, running, present)

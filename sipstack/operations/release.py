@@ -1,6 +1,7 @@
 """Releases: the files of a host, which of them is in force, and the containers that run it."""
 
 import re
+import shlex
 from collections.abc import Generator, Iterable, Mapping
 from hashlib import sha256
 
@@ -14,9 +15,10 @@ from sipstack.images import tar
 from sipstack.node import Node
 from sipstack.operations.commands import Call, add_files
 from sipstack.paths import HOME
+from sipstack.provenance import about
 from sipstack.rollout.report import REPORT
 from sipstack.rollout.scripts import LINK, into_force
-from sipstack.rollout.service import Change, change
+from sipstack.rollout.service import Change, await_health, change
 from sipstack.services import HostFile, Release, Service
 
 
@@ -35,6 +37,8 @@ def files_present(files: list[HostFile]) -> Generator[PyinfraCommand, None, None
         return
     prefix = f"{HOME}/"
     yield add_files(tar((f.path.removeprefix(prefix), f.content, f.mode, f.owner) for f in wrong), HOME)
+    # Folders that a run with another umask has made.
+    yield StringCommand(f"find {HOME}/config {HOME}/releases -type d ! -perm -005 -exec chmod a+rx {{}} +")
 
 
 @operation()
@@ -50,7 +54,7 @@ def in_force(release: Release) -> Generator[PyinfraCommand, None, None]:
     if REPORT.halted:
         host.noop(f"not put in force: the run stopped at {REPORT.halted}")
         return
-    yield StringCommand(into_force(release.name))
+    yield StringCommand(into_force(release.name, shlex.quote(about("deploy"))))
 
 
 @operation()
@@ -71,7 +75,10 @@ def service_up(
     present = host.get_fact(DeployedFiles)
     replaced = reads_other(service, running, present)
     if running and running.serves and not replaced:
-        host.noop(f"{service.name} runs as it should")
+        if running.healthy:
+            host.noop(f"{service.name} runs as it should")
+        else:
+            yield Call(await_health, service.name, release.compose.path, seconds)
         return
     # Not by the well-known name: that one changes when all of the release runs, and the proxy with it.
     replace = removed_first(service, running, present)

@@ -53,7 +53,7 @@ def leftovers(names: Iterable[str]) -> list[str]:
 
 def surplus(present: Releases, tags: Iterable[str], release: Release, keep: int) -> tuple[set[str], set[str]]:
     """Folders below /opt/vss and images that nothing kept uses."""
-    others = [name for name in (present.in_force, *present.ways_back) if name in present.kept and name != release.name]
+    others = [name for name in (present.in_force, *present.served) if name in present.kept and name != release.name]
     kept = [present.kept[name] for name in dict.fromkeys(others)][: keep - 1]
     # What a refused release has left goes when another one has come: the run after a refusal has nothing to do.
     newer = takewhile(lambda one: one.name != release.name, present.kept.values())

@@ -9,7 +9,9 @@ from pyinfra.api.host import Host
 from sipstack.errors import OperatorError
 from sipstack.lock import LOCK, LockLostError
 from sipstack.node import Node
+from sipstack.provenance import about
 from sipstack.rollout import scripts
+from sipstack.rollout.outside import unreached
 from sipstack.rollout.proof import Watch, prove
 from sipstack.rollout.report import REPORT, Row
 from sipstack.rollout.shell import run
@@ -24,10 +26,11 @@ SYNC_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Target:
-    """A release that lies on the host, and what its proxy's container carries as digest."""
+    """A release that lies on the host, and what its proxy's container carries as digest. verb: deploy, or rollback."""
 
     name: str
     digest: str
+    verb: str = "deploy"
 
 
 def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) -> None:
@@ -49,7 +52,7 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
                 _change(host, node, target, row, replace)
             row.silent_ms = watch.silent_ms
         elif switch:
-            _switch(host, target.name, FIRST_WITHIN_S, replace)
+            _switch(host, target, FIRST_WITHIN_S, replace)
         if faults := prove(host, node, node.settings.sip_port, "public"):
             raise OperatorError("it does not serve calls: " + "; ".join(faults))
     except LockLostError as error:
@@ -62,9 +65,14 @@ def roll(host: Host, node: Node, target: Target, replace: bool, switch: bool) ->
         raise OperatorError(row.outcome) from None
     except BaseException:
         # Whatever else it was, the next proxy is not to meet it.
-        REPORT.stopped, row.outcome = host.name, "FAILED, look at the host"
+        REPORT.stopped, row.outcome = host.name, "" if REPORT.interrupted else "FAILED, look at the host"
         raise
+    if fault := unreached(host, node):
+        # No release is to blame for that, and going back would not help.
+        REPORT.stopped, row.outcome = host.name, f"serves calls on its own host, but {fault}"
+        raise OperatorError(row.outcome)
     run(host, scripts.note_proved(target.digest))
+    row.outcome = "proved"
 
 
 def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> None:
@@ -73,7 +81,7 @@ def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> 
     drained = run(host, scripts.drain(patience), seconds=patience + 30)
     row.cut = _number(drained.text, "unanswered")
     bindings, calls = _count(host, scripts.COUNT_BEFORE)
-    _switch(host, target.name, BACK_WITHIN_S, replace)
+    _switch(host, target, BACK_WITHIN_S, replace)
     deadline = time.monotonic() + SYNC_SECONDS
     now = _count(host, scripts.COUNT_AFTER)
     while now[0] < bindings and time.monotonic() < deadline:
@@ -82,10 +90,11 @@ def _change(host: Host, node: Node, target: Target, row: Row, replace: bool) -> 
     row.bindings, row.calls = (bindings, now[0]), (calls, now[1])
 
 
-def _switch(host: Host, name: str, seconds: int, replace: bool) -> None:
+def _switch(host: Host, target: Target, seconds: int, replace: bool) -> None:
     # All proxies are one operation, and pyinfra's confirmation before it may be many minutes old.
     LOCK.confirm()
-    switched = run(host, scripts.switch(name, seconds, replace), seconds=2 * seconds + 60)
+    script = scripts.switch(target.name, seconds, about(target.verb), replace)
+    switched = run(host, script, seconds=2 * seconds + 60)
     if not switched.ok:
         raise OperatorError(f"it does not start: {switched.text}")
 
@@ -103,7 +112,7 @@ def _take_back(host: Host, row: Row) -> str:
     if _in_force(host) == row.before:
         # The host itself did it: a release that does not become healthy is replaced there at once.
         return f"taken back to release {row.before}"
-    back = run(host, scripts.switch(row.before, BACK_WITHIN_S), seconds=2 * BACK_WITHIN_S + 60)
+    back = run(host, scripts.switch(row.before, BACK_WITHIN_S, about(scripts.FAILED)), seconds=2 * BACK_WITHIN_S + 60)
     if back.ok:
         return f"taken back to release {row.before}"
     return f"NOT taken back to release {row.before}, look at the host: {back.text}"

@@ -7,20 +7,30 @@ from sipstack.paths import COMPOSE_FILE, HOME
 
 # The compose file that is in force has a well-known name.
 LINK = f"{HOME}/{COMPOSE_FILE}"
-# Every release that was put in force, the newest last; which configuration of the proxy has proved itself.
+# Every release that was put in force, the newest last (facts/releases.py); which configuration of the proxy has proved
+# itself.
 HISTORY_FILE = f"{HOME}/history"
 PROVED_FILE = f"{HOME}/proved"
-HISTORY = f"cat {HISTORY_FILE} 2>/dev/null || true"
+HISTORY = f"cut -f 1 {HISTORY_FILE} 2>/dev/null || true"
 # The release in force, if its proxy runs.
 SERVED = f"[ -z \"$(docker ps -q --filter name='^vss-kamailio$')\" ] || readlink {LINK} | cut -d/ -f2"
 _BINDINGS = (
     f"echo bindings $({in_proxy('kamcmd stats.fetch usrloc.location_contacts')} | sed -n 's/.*location_contacts: *//p')"
 )
-_CALLS = f"{in_proxy('kamcmd dlg.briefing')} | sed -n 's/^[ \\t]*call-id: //p' | sort -u"
+# The Call-IDs of the calls in progress, answered and not over, a line each: module dialog keeps one for a while when it
+# has ended. The release before this one has no `rpc`, and tells all that it has.
+CALLS = (
+    f"{{ {in_proxy('rpc dlg.briefing cSE')} 2>/dev/null | tr '}}' '\\n' |"
+    ' sed -n \'s/.*"call-id":"\\(.*\\)","start_ts":[1-9][0-9]*,"end_ts":0$/\\1/p\';'
+    f" {in_proxy('test -p /run/kamailio/rpc.fifo')} 2>/dev/null ||"
+    f" {in_proxy('kamcmd dlg.briefing')} | sed -n 's/^[ \\t]*call-id: //p'; }} | sort -u"
+)
 # The calls in progress before a switch, and how many of these are still in progress after it.
 _CALLS_BEFORE = "/run/vss-calls"
-COUNT_BEFORE = f"{_BINDINGS}; {_CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
-COUNT_AFTER = f"{_BINDINGS}; echo calls $({_CALLS} | comm -12 - {_CALLS_BEFORE} | wc -l)"
+COUNT_BEFORE = f"{_BINDINGS}; {CALLS} >{_CALLS_BEFORE}; echo calls $(wc -l <{_CALLS_BEFORE})"
+COUNT_AFTER = f"{_BINDINGS}; echo calls $({CALLS} | comm -12 - {_CALLS_BEFORE} | wc -l)"
+# The verb of the history where a release that did not start was taken back.
+FAILED = "back"
 # How long a call that comes in during the last moments is left to its phone, which repeats it. Seconds; longer than a
 # switch, shorter than what a phone waits for (RFC 3261 section 17.1.1.2, timer B).
 HOLD_SECONDS = 8
@@ -68,14 +78,14 @@ exec 9>/run/lock/vss-switch && flock 9
 old=$(readlink {link} | cut -d/ -f2)
 into_force() {{ {into_force}; }}
 up() {{ docker compose --progress quiet -f {link} up -d --wait --wait-timeout {seconds} kamailio; }}
-into_force {target}
+into_force {target} {about}
 # Compose needs a moment until it stops what runs.
 pause &
 {first}
 up && exit 0
 echo "the last lines of its log:"
 docker logs vss-kamailio 2>&1 | grep -v ' INFO: ' | tail -n 12
-[ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old"; up; }}
+[ -z "$old" ] || [ "$old" = {target} ] || {{ into_force "$old" {failed}; up; }}
 exit 1
 """
 
@@ -151,13 +161,17 @@ def answers_within(uri: str, seconds: int) -> str:
     return f"end=$(($(date +%s) + {seconds})); while {dead}; do [ $(date +%s) -lt $end ] || exit 1; sleep 0.5; done"
 
 
-def into_force(name: str) -> str:
-    """Make the well-known name lead to a release's compose file, and remember it. name may be a shell variable."""
+def into_force(name: str, said: str) -> str:
+    """Make the well-known name lead to a release's compose file, and remember it.
+
+    name, said (see provenance.about): as a shell reads them.
+    """
     # A rename replaces the old link in one step.
     link = f"ln -sfn releases/{name}/{COMPOSE_FILE} {LINK}.new && mv -T {LINK}.new {LINK}"
     # Hosts that were deployed before there was a history: what they run is its beginning.
     begin = f"[ -s {HISTORY_FILE} ] || readlink {LINK} | cut -d/ -f2 >>{HISTORY_FILE}"
-    return f"{begin}; {link} && echo {name} >>{HISTORY_FILE}"
+    note = f"printf '%s\\t%s\\t%s\\n' {name} $(date -u +%FT%TZ) {said} >>{HISTORY_FILE}"
+    return f"{begin}; {link} && {note}"
 
 
 def drain(patience: int) -> str:
@@ -165,20 +179,29 @@ def drain(patience: int) -> str:
     return _asking(_DRAIN.format(hold=HOLD_SECONDS, quiet=QUIET_SECONDS, patience=patience))
 
 
-def switch(name: str, seconds: int, replace: bool = False) -> str:
+def switch(name: str, seconds: int, said: str, replace: bool = False) -> str:
     """Put a release of this host in force and start its proxy; if it is not healthy in time, what was there before.
 
-    seconds: how long each of the two may take. replace: remove the container first.
+    seconds: how long each of the two may take. said: what the history is to say of it (provenance.about). replace:
+    remove the container first.
     """
     first = f"docker compose --progress quiet -f {LINK} rm --stop --force kamailio" if replace else ""
-    script = _ASK + _SWITCH.format(link=LINK, into_force=into_force("$1"), target=name, seconds=seconds, first=first)
+    script = _ASK + _SWITCH.format(
+        link=LINK,
+        into_force=into_force("$1", '"$2"'),
+        target=name,
+        about=shlex.quote(said),
+        failed=shlex.quote(said.replace(said.partition("\t")[0], FAILED, 1)),
+        seconds=seconds,
+        first=first,
+    )
     log = f"{HOME}/switch.log"
     return f"setsid -w bash -c {shlex.quote(script)} >{log} 2>&1 </dev/null; status=$?; cat {log}; exit $status"
 
 
 def forget(name: str) -> str:
     """Take a release out of the history: `sipstack rollback` is not to go to it."""
-    return f"sed -i '/^{name}$/d' {HISTORY_FILE}"
+    return f"sed -i '/^{name}\\b/d' {HISTORY_FILE}"
 
 
 def note_proved(digest: str) -> str:

@@ -100,7 +100,7 @@ def test_a_database_of_ones_own_needs_its_passwords(lab: Lab, fresh: LabHost, tm
     try:
         line = refused(path, "--data", "postgres_host=192.0.2.7")
     finally:
-        rmtree(STATE / f"{lab.name}-own")
+        rmtree(STATE / f"{lab.name}-own", ignore_errors=True)
     assert "secret postgres_password is missing: set the environment variable SIPSTACK_SECRET_POSTGRES_PASSWORD" in line
 
 

@@ -40,7 +40,12 @@ def test_selftest_against_a_dead_port() -> None:
     assert code == 1
     assert lines[0].startswith("FAIL  OPTIONS over UDP is answered: no answer to OPTIONS from 127.0.0.1:")
     assert lines[1].startswith("FAIL  OPTIONS over TCP is answered: no TCP connection to 127.0.0.1:")
-    assert json.loads(lines[2]) == {"passed": 0, "failed": 2, "calls": {"internal": [], "outside": []}}
+    assert json.loads(lines[2]) == {
+        "passed": 0,
+        "failed": 2,
+        "calls": {"internal": [], "outside": []},
+        "setup_ms": None,
+    }
 
 
 def test_selftest_tells_the_wrong_phone(capsys: pytest.CaptureFixture[str]) -> None:

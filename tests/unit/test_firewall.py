@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sipstack.facts.firewall import SshPorts
-from sipstack.firewall import media, open_ports, peer_ports, rules
+from sipstack.firewall import locked_out, media, open_ports, peer_ports, rules, untracked_ports
 from sipstack.node import Node
 from tests.unit import test_node
 from tests.unit.test_node import Nodes, box
@@ -51,6 +51,26 @@ def test_a_host_that_is_not_closed_has_no_rules_but_for_peers_and_rtp(nodes: Nod
     assert set(re.findall(r"dport (\S+)", rules(fleet["db"], SSH))) == {"5432"}
     assert set(re.findall(r"dport ([0-9]\S+)", rules(fleet["m1"], SSH))) == {"2223", "30000-39999"}
     assert rules(nodes(box("one"), firewall_closed=False, rtp_open_networks=["0.0.0.0/0"])["one"], SSH) == ""
+
+
+def test_ssh_can_be_limited_to_a_network(nodes: Nodes) -> None:
+    fleet = nodes(FLEET, firewall_open_ports=["22/tcp 10.0.0.0/8", "9100/tcp"])
+    assert to_all(fleet["db"]) == {"22/tcp": ("10.0.0.0/8",), "9100/tcp": ()}
+    # Another port of SSH is as open as it was.
+    assert {f"{port.ports}/{port.transport}" for port in open_ports(fleet["db"], {22, 2222})} == {
+        "22/tcp", "2222/tcp", "9100/tcp",
+    }  # fmt: skip
+    assert locked_out(fleet["db"], {22}, {"10.1.2.3"}) == ""
+    assert "22/tcp" in locked_out(fleet["db"], {22}, {"10.1.2.3", "192.0.2.9"})
+    # It comes in by the other one.
+    assert locked_out(fleet["db"], {22, 2222}, {"192.0.2.9"}) == ""
+    assert locked_out(nodes(FLEET)["db"], {22}, {"192.0.2.9"}) == ""
+
+
+@pytest.mark.parametrize(("name", "ports"), [("p1", {"5060"}), ("m1", {"30000-39999"}), ("db", set()), ("pbx", set())])
+def test_the_kernel_keeps_no_connection_of_a_stranger(nodes: Nodes, name: str, ports: set[str]) -> None:
+    """Its table is of a fixed size, and a datagram from each port of a stranger would fill it."""
+    assert set(untracked_ports(nodes(FLEET)[name])) == ports
 
 
 def test_each_port_of_a_peer_is_open_to_the_proxies_only(nodes: Nodes) -> None:

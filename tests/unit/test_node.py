@@ -136,7 +136,7 @@ def test_the_passwords_of_a_database_of_ones_own_are_the_operators(
 
 
 def test_damaged_passwords_are_refused_before_anything_else(nodes: Nodes, tmp_path: Path) -> None:
-    nodes(box("a"))
+    nodes(box("a"))["a"].secrets.keep()
     (tmp_path / "unit" / "slots.json").write_text("{")
     with pytest.raises(DeployError, match="damaged"):
         nodes(box("a"))
@@ -180,6 +180,7 @@ def test_the_addresses_of_the_system_are_no_phones(nodes: Nodes) -> None:
 def test_no_repr_shows_a_secret(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIPSTACK_SECRET_AUTH_SECRET", "of the operator")
     node = nodes(box("a"))["a"]
+    node.secrets.keep()
     shown = repr(node) + repr(node.slots) + repr(wanted_subscribers(node))
     kept = [json.loads((tmp_path / "unit" / name).read_text()) for name in ("secrets.json", "slots.json")]
     secrets = ["of the operator", *(value for file in kept for value in file.values())]

@@ -23,7 +23,10 @@ services:
 
 
 def on_host(*names: str, history: str, in_force: str) -> Releases:
-    lines = [f"= in_force {in_force}", *(f"= history {name}" for name in history.split())]
+    """history: names; one that was gone back to begins with a minus."""
+    turns = [(name.lstrip("-"), "rollback" if name[0] == "-" else "deploy") for name in history.split()]
+    noted = [f"= history {name}\t2026-11-30T10:00:00Z\t{verb}\troot@ops1\tabc1234 Why" for name, verb in turns]
+    lines = [f"= in_force {in_force}", *noted]
     lines += [f"= config config/kamailio/{name}" for name in names]
     for name in names:
         lines += [f"= release {name}", *COMPOSE.format(n=name).splitlines()]
@@ -49,6 +52,23 @@ def test_the_ways_back_are_those_that_served_the_latest_first() -> None:
     # dd was refused: it never served. ee is gone.
     found = on_host("aa", "bb", "cc", "dd", history="ee aa bb aa bb cc", in_force="cc")
     assert found.ways_back == ["bb", "aa"]
+
+
+def test_each_rollback_goes_one_step_further() -> None:
+    assert on_host("aa", "bb", "cc", history="aa bb cc", in_force="cc").ways_back == ["bb", "aa"]
+    assert on_host("aa", "bb", "cc", history="aa bb cc -bb", in_force="bb").ways_back == ["aa"]
+    assert on_host("aa", "bb", "cc", history="aa bb cc -bb -aa", in_force="aa").ways_back == []
+    # What comes after that is a step of its own.
+    assert on_host("aa", "bb", "cc", "dd", history="aa bb cc -bb dd", in_force="dd").ways_back == ["bb", "aa"]
+    # Forward again, by name.
+    assert on_host("aa", "bb", "cc", history="aa bb cc -bb -cc", in_force="cc").ways_back == ["bb", "aa"]
+
+
+def test_a_history_of_before_it_told_more_is_read() -> None:
+    lines = ["= history aa", "= history bb", "= in_force bb"]
+    found = ReleasesOnHost().process([*lines, "= release aa", "= release bb"])
+    assert found.ways_back == ["aa"]
+    assert found.history[0].who == ""
 
 
 def test_the_latest_are_kept_with_what_they_use() -> None:

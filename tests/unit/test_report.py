@@ -1,7 +1,9 @@
 """The last lines of a run: what they say, and that they come."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +22,16 @@ def test_a_run_without_changes_reports_nothing() -> None:
 
 
 def test_a_report_tells_what_happened_to_each_proxy() -> None:
-    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 2))])
+    report = Report(rows=[Row("sip1", "aa", "bb", 700, (40, 40), (3, 2), outcome="proved")])
     assert str(report).splitlines() == [
         "--> Rollout",
         "  sip1: aa -> bb, SIP silent 0.7 s, bindings 40 -> 40,"
         " calls in progress 3, 2 of them after the switch, proved",
     ]
+
+
+def test_what_did_not_end_is_not_called_proved() -> None:
+    assert str(Report(rows=[Row("sip1", "aa", "bb")])).endswith("aa -> bb, not finished")
 
 
 def test_a_rollout_that_stopped_says_where_and_what_was_left_alone() -> None:
@@ -90,3 +96,25 @@ def test_a_dead_host_stops_a_run_and_is_named_in_its_last_line(tmp_path: Path) -
     head, last = done.stdout.splitlines()[-2:]
     assert head == "--> Rollout NOT BEGUN, nothing was changed"
     assert last == "  not reached: sip3: run again when it is back, or go on without it: --fail-percent 50"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_no_success(tmp_path: Path, number: signal.Signals) -> None:
+    """Whoever reads the exit code, such as a script that deploys, must not go on."""
+    deploy = tmp_path / "wait.py"
+    begun = tmp_path / "begun"
+    deploy.write_text(
+        f"from pyinfra.operations import server\nserver.shell(name='Wait', commands=['touch {begun}; sleep 2'])\n"
+    )
+    run = subprocess.Popen(
+        [Path(sys.executable).parent / "pyinfra", "@local", deploy, "-y"], cwd=ROOT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not begun.exists():
+        assert time.monotonic() < deadline and run.poll() is None
+        time.sleep(0.05)
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == 128 + number, said
+    assert "--> Rollout INTERRUPTED" in said

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sipstack.errors import OperatorError
-from sipstack.secrets import SecretStore
+from sipstack.node import SECRETS
+from sipstack.secrets import SecretStore, refuse_unknown
 
 AWKWARD = "a 'b' \"c\" $d #e;f\\g `h` пароль"
 
@@ -26,13 +27,30 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / ".state" / "prod"
 
 
+def made(state: Path, name: str) -> str:
+    """A secret as a deploy makes it."""
+    store = SecretStore(state)
+    value = store.get(name)
+    store.keep()
+    return value
+
+
+def made_slots(state: Path, *usernames: str) -> dict[str, str]:
+    store = SecretStore(state)
+    passwords = store.slot_passwords(usernames)
+    store.keep()
+    return passwords
+
+
 def modes(directory: Path) -> set[int]:
     return {path.stat().st_mode & 0o777 for path in directory.iterdir()}
 
 
 def test_a_generated_secret_stays_and_is_private(state: Path) -> None:
-    value = SecretStore(state).get("postgres_password")
+    store = SecretStore(state)
+    value = store.get("postgres_password")
     assert len(value) >= 32
+    store.keep()
     assert SecretStore(state).get("postgres_password") == value
     assert SecretStore(state).get("other") != value
     assert state.stat().st_mode & 0o777 == 0o700
@@ -40,7 +58,7 @@ def test_a_generated_secret_stays_and_is_private(state: Path) -> None:
 
 
 def test_the_environment_comes_first_and_leaves_the_stored_one(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = SecretStore(state).get("postgres_password")
+    stored = made(state, "postgres_password")
     monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", AWKWARD)
     assert SecretStore(state).get("postgres_password") == AWKWARD
     monkeypatch.delenv("SIPSTACK_SECRET_POSTGRES_PASSWORD")
@@ -74,7 +92,7 @@ def test_a_secret_that_only_the_operator_knows(state: Path, monkeypatch: pytest.
 
 
 def test_what_others_can_read_is_refused(state: Path) -> None:
-    SecretStore(state).get("one")
+    made(state, "one")
     file = state / "secrets.json"
     file.chmod(0o640)
     with pytest.raises(OperatorError, match=f"chmod 600 {file}"):
@@ -88,6 +106,7 @@ def test_what_others_can_read_is_refused(state: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", '{"one": "se', '["one"]', '{"one": 1}', "\x00"])
 @pytest.mark.parametrize("file_name", ["secrets.json", "slots.json"])
 def test_a_damaged_file_is_refused_and_kept(state: Path, content: str, file_name: str) -> None:
+    state.mkdir(parents=True, mode=0o700)
     store = SecretStore(state)
     file = state / file_name
     file.touch(mode=0o600)
@@ -99,6 +118,7 @@ def test_a_damaged_file_is_refused_and_kept(state: Path, content: str, file_name
 
 
 def test_a_link_to_secrets_that_are_not_there_is_no_empty_store(state: Path) -> None:
+    state.mkdir(parents=True, mode=0o700)
     store = SecretStore(state)
     (state / "secrets.json").symlink_to(state / "unmounted" / "secrets.json")
     with pytest.raises(OperatorError, match="no such file"):
@@ -107,12 +127,13 @@ def test_a_link_to_secrets_that_are_not_there_is_no_empty_store(state: Path) -> 
 
 def test_a_write_that_fails_loses_nothing(state: Path) -> None:
     """RLIMIT_FSIZE stands in for a full disk."""
-    passwords = SecretStore(state).slot_passwords(["slot_6001"])
+    passwords = made_slots(state, "slot_6001")
     script = (
         "import resource, signal, sys; from pathlib import Path; from sipstack.secrets import SecretStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-        "SecretStore(Path(sys.argv[1])).slot_passwords([f'slot_{n}' for n in range(7001, 7999)])\n"
+        "store = SecretStore(Path(sys.argv[1])); store.slot_passwords([f'slot_{n}' for n in range(7001, 7999)])\n"
+        "store.keep()\n"
     )
     run = subprocess.run([sys.executable, "-c", script, state], capture_output=True, text=True)
     assert run.returncode != 0
@@ -122,12 +143,36 @@ def test_a_write_that_fails_loses_nothing(state: Path) -> None:
     assert {path.name for path in state.iterdir()} == {"slots.json", "lock"}
 
 
-def test_processes_at_the_same_time_agree_and_lose_nothing(state: Path) -> None:
-    """Each generates a secret of its own besides the shared one: a lost update would lose one of those."""
+def test_what_is_not_kept_is_not_there(state: Path) -> None:
+    """A run that is refused, or that only tells what it would do."""
+    store = SecretStore(state)
+    value = store.get("one")
+    assert store.get("one") == value
+    assert store.has_new
+    assert not state.exists()
+    store.keep()
+    assert not store.has_new
+    assert SecretStore(state).get("one") == value
+
+
+def test_of_two_first_runs_one_wins(state: Path) -> None:
+    one, other = SecretStore(state), SecretStore(state)
+    value = one.get("shared")
+    other.get("shared")
+    other.get("own")
+    one.keep()
+    with pytest.raises(OperatorError, match="another run has made shared: run again"):
+        other.keep()
+    assert json.loads((state / "secrets.json").read_text()) == {"shared": value}
+
+
+def test_processes_at_the_same_time_lose_nothing(state: Path) -> None:
+    """A lost update would lose a secret of one of them."""
     script = (
         "import sys; from pathlib import Path; from sipstack.secrets import SecretStore\n"
-        "store = SecretStore(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.readline()\n"
-        "print(store.get('shared'), *(store.get(f'own_{sys.argv[2]}_{n}') for n in range(20)))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(20):\n"
+        "    store = SecretStore(Path(sys.argv[1])); print(store.get(f'own_{sys.argv[2]}_{n}')); store.keep()\n"
     )
     writers = [
         subprocess.Popen(
@@ -146,28 +191,49 @@ def test_processes_at_the_same_time_agree_and_lose_nothing(state: Path) -> None:
         writer.stdin.write("go\n")
         writer.stdin.flush()
     answers = [writer.communicate()[0].split() for writer in writers]
-    assert len({answer[0] for answer in answers}) == 1
     kept = json.loads((state / "secrets.json").read_text())
     assert {value for answer in answers for value in answer} == set(kept.values())
-    assert len(kept) == 1 + 6 * 20
+    assert len(kept) == 6 * 20
+
+
+def test_a_renewed_password_is_remembered_with_the_one_before(state: Path) -> None:
+    before = made_slots(state, "slot_6001", "slot_6002")
+    SecretStore(state).renew(["slot_6001"])
+    store = SecretStore(state)
+    after = store.slot_passwords(["slot_6001", "slot_6002"])
+    assert after["slot_6002"] == before["slot_6002"]
+    assert after["slot_6001"] != before["slot_6001"]
+    assert store.earlier_passwords() == {"slot_6001": [before["slot_6001"]]}
+    with pytest.raises(OperatorError, match="slot_7001 has no password"):
+        store.renew(["slot_7001"])
 
 
 def test_slot_passwords_stay_also_of_slots_that_come_back(state: Path) -> None:
     names = [f"slot_{number}" for number in range(6001, 6011)]
-    first = SecretStore(state).slot_passwords(names)
+    first = made_slots(state, *names)
     assert list(first) == names
     assert len(set(first.values())) == len(names)
     assert all(len(password) >= 20 for password in first.values())
-    SecretStore(state).slot_passwords(["slot_7001"])
+    made_slots(state, "slot_7001")
     assert SecretStore(state).slot_passwords(names) == first
 
 
 def test_nothing_is_written_when_nothing_is_new(state: Path) -> None:
-    SecretStore(state).slot_passwords(["slot_6001", "slot_6002"])
+    made_slots(state, "slot_6001", "slot_6002")
     before = (state / "slots.json").stat()
-    SecretStore(state).slot_passwords(["slot_6002"])
+    made_slots(state, "slot_6002")
     after = (state / "slots.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_secret_that_is_misspelt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_unknown(SECRETS)
+    monkeypatch.setenv("SIPSTACK_SECRET_POSTGRES_PASSWORD", "right")
+    refuse_unknown(SECRETS)
+    monkeypatch.setenv("SIPSTACK_SECRET_POSTGRESS_PASSWORD", "a value")
+    with pytest.raises(OperatorError, match=r"POSTGRESS_PASSWORD: .* mean SIPSTACK_SECRET_POSTGRES_PASSWORD") as caught:
+        refuse_unknown(SECRETS)
+    assert "a value" not in str(caught.value)
 
 
 def test_the_store_never_shows_a_value(state: Path) -> None:

@@ -34,7 +34,9 @@ def releases(tmp_path: Path) -> Releases:
         me = Member("one", "192.0.2.1", ROLES)
         store = SecretStore(tmp_path / "state")
         node = Node(me, (me,), settings, store, numbering_plan(settings), ())
-        return release(node, Machine(), [node])
+        built = release(node, Machine(), [node])
+        store.keep()
+        return built
 
     return make
 

@@ -44,6 +44,8 @@ def test_a_number_has_the_kind_of_its_range(number: int, kind: str | None) -> No
         ({"AUTO": "6001-6999", "MF": "7000-7999", "LS": "6999"}, "overlap"),
         ({"AUTO": "6001-6999", "MF": "7000-7999"}, "6999 lies in AUTO"),
         ({"AUTO": "1-99", "MF": "7001-7999"}, "probe"),
+        ({"AUTO": "6001-6999", "MF": "700000-799999"}, "begin at 700001"),
+        ({"AUTO": "10-99", "MF": "7001-7999"}, "begin at 11"),
         ({"AUTO": "1000000000000000", "MF": "7001-7999"}, "15 digits"),
     ],
 )

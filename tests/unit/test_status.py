@@ -2,7 +2,7 @@
 
 import pytest
 
-from sipstack.facts.releases import KeptRelease, Releases
+from sipstack.facts.releases import KeptRelease, Releases, Turn
 from sipstack.images import Image
 from sipstack.services import HostFile, Release, Service
 from sipstack.status import draining, strangers
@@ -38,7 +38,7 @@ def test_containers_that_no_release_knows_are_named() -> None:
     service = Service("kamailio", Image("kamailio", ".", "files/Dockerfile", (), ()), (), "", "", ())
     wanted = Release("bb", (service,), HostFile("/opt/vss/releases/bb/compose.yml", b""), ())
     compose = "services:\n  rtpengine:\n    container_name: vss-rtpengine\n"
-    releases = Releases("aa", ["aa"], {"aa": KeptRelease("aa", compose)})
+    releases = Releases("aa", [Turn("aa")], {"aa": KeptRelease("aa", compose)})
     names = {"vss-kamailio", "vss-rtpengine", "vss-watch", "vss-test"}
     assert strangers(names, wanted, releases) == [
         "vss-watch is a deploy's: it runs or was killed",

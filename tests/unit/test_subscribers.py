@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sipstack.database import subscribers
-from sipstack.database.subscribers import Change, Connection, Subscriber, apply, difference
+from sipstack.database.subscribers import Change, Connection, Rules, Subscriber, apply, difference
 from sipstack.errors import OperatorError
 from tests.unit.postgres import Server, throwaway_postgres
 
@@ -147,8 +147,22 @@ def test_a_mass_removal_must_be_meant(conn: Connection, present: int, kept: int,
         assert len(rows(conn)) == present
     else:
         assert len(apply(conn, DOMAIN, users(kept)).removed) == present - kept
-    apply(conn, DOMAIN, users(kept), allow_mass_removal=True)
+    apply(conn, DOMAIN, users(kept), Rules(mass_removal=True))
     assert len(rows(conn)) == kept
+
+
+def test_a_password_that_nobody_here_knows_is_not_replaced(conn: Connection) -> None:
+    """It was made with another state: its phone knows no other."""
+    apply(conn, DOMAIN, [user("slot_6001", "one-before"), user("slot_6002", "of-another"), user("slot_6003")])
+    known = {user("slot_6001", "one-before").ha1}
+    rules = Rules(may_replace=lambda _, ha1: ha1 in known)
+    before = rows(conn)
+    for ask in (difference, apply):
+        with pytest.raises(OperatorError, match="password of slot_6002 that this state does not know"):
+            ask(conn, DOMAIN, users(3), rules)
+    assert rows(conn) == before
+    known.add(user("slot_6002", "of-another").ha1)
+    assert apply(conn, DOMAIN, users(3), rules).changed == ["slot_6001", "slot_6002"]
 
 
 def test_the_users_of_another_domain_do_not_hide_a_mass_removal(conn: Connection) -> None:
