@@ -22,6 +22,9 @@ def sipstack(system: System, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True, scope="module")
 def back_to_the_defaults(system: System) -> Iterator[None]:
     yield

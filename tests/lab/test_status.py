@@ -76,7 +76,13 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", FAULTS)
+# The others are like these.
+QUICK = ("the firewall", "the database, for the proxy alone", "the database")
+
+
+@pytest.mark.parametrize(
+    "what", [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in FAULTS]
+)
 def test_what_is_wrong_is_named(system: System, what: str) -> None:
     do, undo, said = FAULTS[what]
     with done_to(system, do, undo):
