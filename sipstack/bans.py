@@ -136,10 +136,13 @@ def _lift(found: Inventory, connections: Connections, whom: str, bans: Sequence[
     # A proxy that only wrote the row down and one that heard of it are told the same.
     commands = "".join(_FORGET.format(who=who) for who in names)
     answers = _on_proxies(found, connections, _LIFT, commands)
-    failed = [f"{name}: {said}" for name, said in answers.items() if isinstance(said, OperatorError)]
+    failed = [
+        f"{name}: {said}" for name, said in answers.items() if isinstance(said, OperatorError) and name not in silent
+    ]
     left, _ = _ask(found, connections)
-    failed += [f"{ban.who} is banned still" for ban in sorted(left) if ban.who in set(names)][:1]
-    if failed := [text for text in failed if text.partition(":")[0] not in silent]:
+    if still := sorted({ban.who for ban in left}.intersection(names)):
+        failed.append(f"{still[0]} is banned still")
+    if failed:
         raise OperatorError(f"not lifted everywhere: {'; '.join(failed)}: try again")
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     print(f"lifted: {', '.join(names[:SHOWN])}{more}")

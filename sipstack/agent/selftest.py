@@ -14,7 +14,7 @@ from .steps import Steps
 
 STEP_SECONDS = 4.0  # what a step may take: T1 and two repetitions, and a slow database besides
 TOTAL_SECONDS = 12.5  # with what is left to tidy up, the whole run ends within 15
-NUMBER_SECONDS = 4.0  # more for each number of the operator's own
+NUMBER_SECONDS = STEP_SECONDS  # more for each number of the operator's own
 _TIDY_SECONDS = 1.0
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from psycopg import sql
 from pyinfra.api.host import Host
 
 from sipstack.database import gateways, own_tables, roles, schema, subscribers
 from sipstack.database.session import as_admin, as_owner, as_proxy
-from sipstack.database.subscribers import Rules, Subscriber
+from sipstack.database.subscribers import Change, Rules, Subscriber
 from sipstack.errors import OperatorError
 from sipstack.node import Node
 from sipstack.oci import in_proxy
@@ -140,11 +140,15 @@ def _rules(node: Node) -> Rules:
     return Rules(settings.slots_allow_mass_removal, may_replace)
 
 
-def _subscriber_difference(host: Host, node: Node, kinds: Sequence[str]) -> list[str]:
+@cache
+def _subscriber_change(host: Host, node: Node) -> Change:
+    """Worked out once for the parts below: a million of them are sent to the database for that."""
     with as_owner(host, node) as conn:
-        change = subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node)).only(
-            kinds
-        )
+        return subscribers.difference(conn, node.settings.sip_domain, wanted_subscribers(node), _rules(node))
+
+
+def _subscriber_difference(host: Host, node: Node, kinds: Sequence[str]) -> list[str]:
+    change = _subscriber_change(host, node).only(kinds)
     return [change.summary()] if change else []
 
 

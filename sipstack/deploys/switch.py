@@ -5,6 +5,7 @@ the operations that they share in step, and only so a role is up everywhere befo
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
@@ -87,15 +88,13 @@ def database(node: Node) -> None:
 @deploy("Subscribers")
 def subscribers(node: Node) -> None:
     """Those that are gone go, and new passwords count, once no release that knows them is needed any more."""
-    known = node.provisions_database and _database_serves(node)
-    _in_place(node, AFTER_PROXIES, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
+    _in_place(node, AFTER_PROXIES, known=_has_tables(node))
 
 
 @deploy("Gateways")
 def gateways(node: Node) -> None:
     """What the proxies send calls to, now that it is there."""
-    known = node.provisions_database and _database_serves(node)
-    _in_place(node, AFTER_TRIAL, known=known and all(_difference(part, node) == [] for part in MAKES_TABLES))
+    _in_place(node, AFTER_TRIAL, known=_has_tables(node))
 
 
 def _tell_left_out() -> None:
@@ -127,6 +126,13 @@ def tidy(node: Node, release: Release) -> None:
     tidied(name="Old releases are removed", release=release, keep=node.settings.releases_kept)
 
 
+def _has_tables(node: Node) -> bool:
+    """Whether there is a database to compare with, which this run does not change before."""
+    known = node.provisions_database and _database_serves(node)
+    return known and all(_difference(part, node) == [] for part in MAKES_TABLES)
+
+
+@cache
 def _difference(part: Part, node: Node) -> list[str]:
     try:
         return part.difference(host, node)

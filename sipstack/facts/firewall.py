@@ -86,7 +86,6 @@ class SshPorts(FactBase[set[int]]):
         return ports
 
 
-# Whatever serves the connection is among the ancestors of the shell that is asked, and has its socket open.
 class SshClients(FactBase[set[str]]):
     """The addresses that the connection of this question comes from."""
 
@@ -103,6 +102,7 @@ class SshClients(FactBase[set[str]]):
         }
 
 
+# Whatever serves the connection is among the ancestors of the shell that is asked, and has its socket open.
 _SSH_SCRIPT = r"""
 ss -Hltnp 2>/dev/null | sed 's/^/listen=/'
 systemctl is-active -q ssh.socket 2>/dev/null &&

@@ -1,7 +1,6 @@
 """How the engine of a host is set."""
 
 import json
-import shlex
 from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand, StringCommand
@@ -29,5 +28,5 @@ def containers_live_on() -> Generator[PyinfraCommand, None, None]:
         host.noop(f"{ENGINE_FILE} is no JSON: add live-restore to it")
         return
     text = json.dumps({**settings, "live-restore": True}, indent=4) + "\n"
-    yield Upload(text.encode(), f'mkdir -p {shlex.quote("/etc/docker")}; cat "$1" >{ENGINE_FILE}')
+    yield Upload(text.encode(), f'mkdir -p "$(dirname {ENGINE_FILE})"; cat "$1" >{ENGINE_FILE}')
     yield StringCommand("systemctl reload docker")
