@@ -3,14 +3,22 @@
 from sipstack.errors import OperatorError
 from sipstack.settings import Settings
 
-# What a slot takes (its HA1 is kept), a binding (usrloc), and a call (dialog, its variables, transactions).
-SLOT, BINDING, CALL = 220, 5_400, 25_000
+# What a slot takes (its HA1 is kept, and twice while the table is read again, which a change of subscribers makes), a binding
+# (usrloc), and a call (dialog and its variables), with what the memory manager adds.
+SLOT, BINDING, CALL = 400, 1_800, 8_000
 # What there is without any: tables of fixed size, modules. MB
 EMPTY_MB = 40
+# Transactions, each of which is kept for some seconds: 1,300 registrations a second fill this. MB
+BURST_MB = 150
 # Memory that is full in pieces is full earlier; and there is what strangers take.
 SPARE = 1.25
 LEAST_MB = 256
 MB = 2**20
+
+
+def needs() -> str:
+    """For the container (KAMAILIO_SHM_NEEDS): MB without any, octets a slot, octets a binding."""
+    return f"{EMPTY_MB} {SLOT} {BINDING}"
 
 
 def shared_mb(settings: Settings, slots: int) -> int:
@@ -27,7 +35,7 @@ def shared_mb(settings: Settings, slots: int) -> int:
                 " set it to 0, which sizes it, or kamailio_bindings to how many there will be"
             )
         return settings.kamailio_shm_mb
-    wanted = (held + settings.kamailio_calls * CALL / MB) * SPARE
+    wanted = (held + BURST_MB + settings.kamailio_calls * CALL / MB) * SPARE
     # In long steps, for each of them restarts the proxies: 256, 384, 512, 768, 1024 …
     size = LEAST_MB
     while size < wanted:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from sipstack import memory
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, PROXY_SET, Node
@@ -15,6 +16,8 @@ from sipstack.templates import render as _render
 
 # MB
 MEMORY_STEP = 512
+# Files that a process may have open: each port of rtpengine is one, and there are 65,535.
+OPEN_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image)
             config=config,
             digest=digest,
             memory=_memory(node, name),
+            shm_needs=memory.needs(),
+            open_files=min(OPEN_FILES, machine.open_files or OPEN_FILES),
         )
 
     host_files = tuple(

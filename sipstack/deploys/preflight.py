@@ -14,13 +14,15 @@ from sipstack.facts.system import Listener, Machine, MachineFact
 from sipstack.foreign_firewall import drops
 from sipstack.images import POSTGRES_MAJOR
 from sipstack.node import LOOPBACK, Node
-from sipstack.services import images_of
+from sipstack.services import OPEN_FILES, images_of
 from sipstack.site import all_nodes
 
 # What a run writes even if it builds no image: files, and the records of the trial.
 DISK_LEAST_MB, DISK_LEAST_INODES = 500, 1000
 # Of a host's memory, for the shared memory of its proxy: the rest is for processes, and for what else runs there.
 MEMORY_SHARE = 0.7
+# RTP and RTCP, towards either side; and what else rtpengine has open.
+PORTS_OF_A_CALL, FILES_BESIDE = 4, 100
 SUPPORTED = "Debian 13, or any system that has Docker with the compose plugin"
 
 # Hosts are prepared side by side, and the first refusal ends the run: so the first one looks at all of them.
@@ -101,7 +103,7 @@ def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
     elif not has_engine and (machine.system, machine.version) != ("debian", "13"):
         found = f"{machine.system} {machine.version}".strip() or "an unknown system"
         faults.append(f"{found} is not supported: use {SUPPORTED}")
-    faults += engine_faults(machine, node)
+    faults += [*engine_faults(machine, node), *media_faults(machine, node)]
     # Images are what takes the most room.
     if builds and machine.disk_free_gb < node.settings.disk_free_gb:
         faults.append(
@@ -133,6 +135,28 @@ def engine_faults(machine: Machine, node: Node) -> list[str]:
     if machine.disk_free_inodes is not None and machine.disk_free_inodes < DISK_LEAST_INODES:
         faults.append(f"{machine.disk_free_inodes} inodes are free: remove files")
     return faults
+
+
+def media_faults(machine: Machine, node: Node) -> list[str]:
+    """Whether the calls of one proxy fit into the rtpengines, if each takes its share."""
+    if not node.has("media"):
+        return []
+    settings = node.settings
+    share = -(-settings.kamailio_calls // len(node.rtpengines))
+    ports = settings.rtp_port_max - settings.rtp_port_min + 1
+    files = (machine.open_files or OPEN_FILES) - FILES_BESIDE
+    fits = min(ports, files) // PORTS_OF_A_CALL
+    if fits >= share:
+        return []
+    what, remedy = (
+        (f"rtp_port_min to rtp_port_max are {ports} ports", "give it more ports")
+        if ports <= files
+        else (f"it lets a process open {files + FILES_BESIDE} files", "raise the limit of the engine's service")
+    )
+    return [
+        f"{what}, enough for {fits} calls, and kamailio_calls = {settings.kamailio_calls} makes {share} here:"
+        f" {remedy}, or add hosts to group media"
+    ]
 
 
 def public_ports(node: Node) -> list[tuple[str, int]]:

@@ -49,6 +49,8 @@ class Machine:
     disk_free_mb: int | None = None
     disk_free_inodes: int | None = None
     memory_mb: int | None = None
+    # How many files a process of root may have open, in a container too.
+    open_files: int | None = None
     # What the engine says of itself: userns, rootless, seccomp and so on.
     engine_modes: set[str] = field(default_factory=set)
     # Major version of the PostgreSQL whose data lie in our volume; empty: there are none.
@@ -92,7 +94,7 @@ class MachineFact(FactBase[Machine]):
                 machine.own_pids.add(int(value))
             elif key in ("uid", "disk_free_gb"):
                 setattr(machine, key, int(value or -1))
-            elif key in ("disk_free_mb", "disk_free_inodes", "memory_mb"):
+            elif key in ("disk_free_mb", "disk_free_inodes", "memory_mb", "open_files"):
                 setattr(machine, key, int(value) if value.strip().isdigit() else None)
             elif key == "mode":
                 machine.engine_modes.add(value.partition("name=")[2].partition(",")[0] or value)
@@ -122,6 +124,7 @@ echo "disk_free_mb=$(df -BM --output=avail "$d" | tail -n 1 | tr -dc 0-9)"
 # Some file systems have no fixed number of them.
 df --output=itotal,iavail "$d" | awk 'NR == 2 && $1 > 0 { print "disk_free_inodes=" $2 }'
 echo "memory_mb=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)"
+echo "open_files=$( (ulimit -Hn 1048576 && ulimit -Hn) 2>/dev/null || ulimit -Hn)"
 docker info -f '{{range .SecurityOptions}}{{println .}}{{end}}' 2>/dev/null | sed '/^$/d; s/^/mode=/'
 v=$(docker volume inspect -f '{{.Mountpoint}}' vss_postgres_data 2>/dev/null)
 echo "postgres_data=$(cat "$v/PG_VERSION" 2>/dev/null)"

@@ -1,7 +1,6 @@
 """Strangers with an address of their own, which a test can afford to have banned."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import ParamSpec, TypeVar, cast
 from sipstack.lab.namespaces import Namespace
 from sipstack.lab.outside import Outside
 from sipstack.paths import ROOT
+from tests.lab.operate import sipstack
 from tests.lab.system import System
 
 P = ParamSpec("P")
@@ -69,13 +69,6 @@ def datagrams(system: System) -> int:
     )
     found = dict(zip(names, map(int, values), strict=True))
     return found["InDatagrams"] + found["RcvbufErrors"]
-
-
-def sipstack(system: System, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an operator's command against this lab."""
-    command = [sys.executable, "-m", "sipstack", verb, "inventories/lab.py", *arguments]
-    environment = {**os.environ, "SIPSTACK_LAB": system.lab.name}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> bool:

@@ -35,12 +35,13 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".state", "__pycache__", ".*_
 
 
 class Fleet:
-    """One lab with the hosts above, deployed by `pyinfra inventories/lab.py deploy.py`."""
+    """One lab with the hosts of `groups`, deployed by `pyinfra inventories/lab.py deploy.py`."""
 
-    def __init__(self, lab_name: str) -> None:
+    def __init__(self, lab_name: str, groups: dict[str, list[str]] = GROUPS) -> None:
         self.lab = Lab(lab_name)
-        up = self.lab.up(list(HOSTS), groups=GROUPS)
+        up = self.lab.up(sorted({name for names in groups.values() for name in names}), groups=groups)
         self.hosts: dict[str, LabHost] = {host.name: host for host in up}
+        self.database = groups["databases"][0]
         self.address = {name: host.address for name, host in self.hosts.items()}
         # What differs from group_data since the last deploy that changed something on purpose.
         self.settings: dict[str, Any] = {}
@@ -116,7 +117,7 @@ class Fleet:
     def sql(self, query: str) -> list[list[str]]:
         """Rows of a query, as the superuser, on the database's host."""
         secrets = json.loads((self.lab.state.folder / "secrets.json").read_text())
-        done = self.hosts["db1"].exec(
+        done = self.hosts[self.database].exec(
             "docker", "exec", "-i", "-e", f"PGPASSWORD={secrets['postgres_admin_password']}", "vss-postgres",
             "psql", "-h", "127.0.0.1", "-U", "postgres", "-d", "vss_db", "-AtF", "\t", "-c", query,
         )  # fmt: skip
@@ -172,7 +173,7 @@ class Fleet:
         ours = "docker ps -q --filter label=vss.digest"
         script = f"{ours} | xargs -r docker inspect -f '{{{{.Name}}}} {{{{.State.StartedAt}}}}' || true"
         found = {}
-        for name in hosts or HOSTS:
+        for name in hosts or self.hosts:
             for line in self.hosts[name].exec("sh", "-c", script).stdout.splitlines():
                 container, at = line.lstrip("/").split(" ", 1)
                 found[name, container] = at

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.lab import attacks
-from tests.lab.attacker import bans, datagrams, forget, sipstack, stranger, there, within
+from tests.lab.attacker import bans, datagrams, forget, stranger, there, within
 from tests.lab.hostile import phones_are_served
+from tests.lab.operate import sipstack
 from tests.lab.system import System
 from tests.lab.test_calls import phones
 

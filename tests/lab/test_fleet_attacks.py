@@ -1,8 +1,5 @@
 """What one proxy refuses, the others refuse too: bans, calls, credentials and counts are those of the whole fleet."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +7,11 @@ import pytest
 
 from sipstack.lab.namespaces import Namespace
 from sipstack.lab.outside import Outside
-from sipstack.paths import ROOT
 from tests.lab import attacks
 from tests.lab.attacker import there
 from tests.lab.fleet import PROXIES, Fleet, eventually
 from tests.lab.fleet_calls import agree, forget_bindings, known_at, talk
+from tests.lab.operate import sipstack
 from tests.lab.rawcall import complete, goes_on, prepare
 from tests.lab.wire import DOMAIN, Wire, digest
 
@@ -29,9 +26,7 @@ def nobody_registered(fleet: Fleet) -> None:
 
 def bans(fleet: Fleet, *arguments: str) -> str:
     """What `sipstack bans` says."""
-    command = [sys.executable, "-m", "sipstack", "bans", "inventories/lab.py", *arguments]
-    environment = {**os.environ, "SIPSTACK_LAB": fleet.lab.name}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = sipstack(fleet, "bans", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.operate import status
 from tests.lab.outage import await_that
 from tests.lab.system import System
 from tests.lab.test_calls import phones
-from tests.lab.test_status import status
 from tests.lab.wire import Wire
 
 pytestmark = pytest.mark.slow

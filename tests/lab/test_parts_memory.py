@@ -61,3 +61,33 @@ def test_full_memory_refuses_and_heals(system: System, little_memory: None) -> N
         talk(anna, bert, "6002")[0].hangup()
         await_that(lambda: wire.register("slot_6003", system.password(6003)) == 200, 5, "no slot can register")
         assert processes(system) == before
+
+
+MANY = 60_000
+BINDINGS = f"""
+INSERT INTO location (ruid, username, contact, expires, server_id)
+SELECT 'many-' || number, 'many_' || number, 'sip:many_' || number || '@192.0.2.1:5060', now() + interval '1 hour',
+       (SELECT server_id FROM location LIMIT 1)
+  FROM generate_series(1, {MANY}) number
+"""
+
+
+@pytest.mark.slow
+def test_what_has_not_fitted_into_memory_does_not_keep_a_proxy_from_starting(
+    system: System, little_memory: None
+) -> None:
+    """It reads all bindings from the database first, and ends where they do not fit."""
+    with phones(system, 6001) as (anna,):
+        system.sql(BINDINGS)
+        try:
+            system.host.exec("docker", "kill", "vss-kamailio")
+            system.start("vss-kamailio")
+            assert f"location_contacts: {MANY + 1}" in system.kamcmd("stats.fetch", "usrloc.location_contacts")
+            assert "for the subscribers and bindings that there are" in system.logs(lines=4000)
+            call = anna.call("9002")
+            call.wait_hears(440)
+            call.hangup()
+        finally:
+            system.sql("DELETE FROM location WHERE ruid LIKE 'many-%'")
+            system.host.exec("docker", "kill", "vss-kamailio")
+            system.start("vss-kamailio")

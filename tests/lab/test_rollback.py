@@ -2,25 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from sipstack.paths import ROOT
+from tests.lab.operate import sipstack
 from tests.lab.system import System
-
-
-def sipstack(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
-    verb, *rest = arguments
-    command = [sys.executable, "-m", "sipstack", verb, "inventories/lab.py", *rest]
-    environment = {**os.environ, "SIPSTACK_LAB": system.lab.name}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
-    )
-
 
 pytestmark = pytest.mark.slow
 

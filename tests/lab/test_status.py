@@ -1,25 +1,16 @@
 """`sipstack status` names what is wrong, and its exit code tells a cron job; each fault is made on the host."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from sipstack.paths import ROOT
+from tests.lab.operate import status
 from tests.lab.outage import await_that
 from tests.lab.system import System
 
 SECONDS = 40
-
-
-def status(system: System) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sipstack", "status", "inventories/lab.py"]
-    environment = {**os.environ, "SIPSTACK_LAB": system.lab.name}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(autouse=True, scope="module")

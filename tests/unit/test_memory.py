@@ -22,14 +22,14 @@ def test_a_small_system_has_what_it_always_had() -> None:
 
 def test_it_grows_with_what_it_holds() -> None:
     million = shared_mb(settings(), 1_000_000)
-    # 220 octets a slot, 5,400 a binding, and a quarter more: 6,825 MB.
-    assert million == 8192
+    # 400 octets a slot, 1,800 a binding, 198 MB for the rest, and a quarter more: 2,870 MB.
+    assert million == 3072
     assert shared_mb(settings(kamailio_bindings=100_000), 1_000_000) == 1024
-    assert shared_mb(settings(kamailio_calls=20_000), 42) == 768
+    assert shared_mb(settings(kamailio_calls=20_000), 42) == 512
 
 
 def test_what_cannot_suffice_is_refused() -> None:
-    with pytest.raises(OperatorError, match="1000000 bindings, 1000000 slots take 5400 MB"):
+    with pytest.raises(OperatorError, match="1000000 bindings, 1000000 slots take 2138 MB"):
         shared_mb(settings(kamailio_shm_mb=256), 1_000_000)
     assert shared_mb(settings(kamailio_shm_mb=1024, kamailio_bindings=100_000), 1_000_000) == 1024
     assert shared_mb(settings(kamailio_shm_mb=64), 42) == 64

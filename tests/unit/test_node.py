@@ -12,6 +12,7 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack import site
 from sipstack.database.provision import wanted_subscribers
+from sipstack.deploys.preflight import media_faults
 from sipstack.facts.system import Machine
 from sipstack.node import Node
 from sipstack.paths import ROOT
@@ -186,3 +187,33 @@ def test_no_repr_shows_a_secret(nodes: Nodes, tmp_path: Path, monkeypatch: pytes
     secrets = ["of the operator", *(value for file in kept for value in file.values())]
     hashes = [text for user in wanted_subscribers(node) for text in (user.ha1, user.ha1b)]
     assert not [secret for secret in (*secrets, *hashes) if secret in shown]
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "said"),
+    [
+        ({}, None, None),
+        ({"kamailio_calls": 2500}, 20_000, None),
+        ({"kamailio_calls": 2501}, None, "rtp_port_min to rtp_port_max are 10000 ports, enough for 2500 calls"),
+        ({"kamailio_calls": 5000, "rtp_port_max": 59_999}, None, None),
+        (
+            {"kamailio_calls": 5000, "rtp_port_max": 59_999},
+            20_000,
+            "it lets a process open 20000 files, enough for 4975",
+        ),
+        ({"kamailio_calls": 5000, "rtpengines": ["192.0.2.9:2223"]}, None, None),
+    ],
+)
+def test_the_calls_of_a_proxy_fit_into_the_rtpengines(
+    nodes: Nodes, settings: dict[str, Any], files: int | None, said: str | None
+) -> None:
+    faults = media_faults(Machine(open_files=files), nodes(box("one"), **settings)["one"])
+    assert [fault.startswith(said or "") for fault in faults] == ([True] if said else [])
+
+
+def test_what_an_engine_gives_of_open_files_is_not_exceeded(nodes: Nodes) -> None:
+    """Docker would not start the container."""
+    node = nodes(box("one"))["one"]
+    compose = release(node, Machine(open_files=20_000), [node]).compose.content.decode()
+    assert "nofile: 20000\n" in compose
+    assert "nofile: 100000\n" in release(node, Machine(open_files=1_048_576), [node]).compose.content.decode()
