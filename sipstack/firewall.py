@@ -52,7 +52,7 @@ class OpenPorts:
 
 @dataclass(frozen=True)
 class Media:
-    """The ports at which RTP is taken from those only who were sent some.
+    """The ports at which RTP is taken from those only who were sent some, as nft writes them.
 
     sources: networks that need not be. seconds: how long an address is known without a packet to or from it.
     """
@@ -80,17 +80,30 @@ def peer_ports(node: Node) -> list[PeerPort]:
     return ports
 
 
-def open_ports(node: Node, ssh_ports: Iterable[int]) -> list[OpenPorts]:
+def rtp_ports(node: Node, before: Iterable[str] = ()) -> list[str]:
+    """The ranges of media ports: rtpengine's, and those until now (`before`), at which there still may be calls."""
+    settings = node.settings
+    merged: list[tuple[int, int]] = []
+    ranges = [(int(low), int(high)) for low, high in (given.split("-") for given in before)]
+    for low, high in sorted([(settings.rtp_port_min, settings.rtp_port_max), *ranges]):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return [f"{low}-{high}" for low, high in merged]
+
+
+def open_ports(node: Node, ssh_ports: Iterable[int], rtp_before: Iterable[str] = ()) -> list[OpenPorts]:
     """What everybody reaches on this host, or those whom the operator names.
 
-    ssh_ports: where SSH listens on it, and where this deploy comes in.
+    ssh_ports: where SSH listens on it, and where this deploy comes in. rtp_before: see rtp_ports.
     """
     settings = node.settings
     ports = [OpenPorts("SSH", "tcp", str(port)) for port in sorted(ssh_ports) if not _ssh_sources(node, port)]
     if node.has("proxies"):
         ports += [OpenPorts("SIP", transport, str(settings.sip_port)) for transport in ("udp", "tcp")]
     if node.has("media"):
-        ports.append(OpenPorts("RTP", "udp", f"{settings.rtp_port_min}-{settings.rtp_port_max}"))
+        ports += [OpenPorts("RTP", "udp", ports) for ports in rtp_ports(node, rtp_before)]
     if node.has("pbx"):
         # Of a provider only the signalling's address is known.
         sources = () if settings.asterisk_provider else _relays(node)
@@ -122,8 +135,11 @@ def locked_out(node: Node, ssh_ports: Iterable[int], clients: Iterable[str]) -> 
     return ""
 
 
-def media(node: Node) -> Media | None:
-    """Whom RTP is taken from on this host; None where that is everybody, or there is no rtpengine."""
+def media(node: Node, rtp_before: Iterable[str] = ()) -> Media | None:
+    """Whom RTP is taken from on this host; None where that is everybody, or there is no rtpengine.
+
+    rtp_before: see rtp_ports.
+    """
     settings = node.settings
     if not node.has("media") or "0.0.0.0/0" in settings.rtp_open_networks:
         return None
@@ -131,25 +147,28 @@ def media(node: Node) -> Media | None:
     ours = [*node.with_role("pbx"), *node.with_role("proxies")]
     others = [member.address for member in ours if member.name != node.name]
     sources = dict.fromkeys([*others, *_addresses(settings.gateways), *settings.rtp_open_networks])
-    return Media(f"{settings.rtp_port_min}-{settings.rtp_port_max}", tuple(sources), node.media_seconds + 60)
+    ports = ", ".join(rtp_ports(node, rtp_before))
+    return Media(f"{{ {ports} }}" if "," in ports else ports, tuple(sources), node.media_seconds + 60)
 
 
-def untracked_ports(node: Node) -> tuple[str, ...]:
+def untracked_ports(node: Node, rtp_before: Iterable[str] = ()) -> tuple[str, ...]:
     """UDP ports of this host for whose packets the kernel keeps no connection, as nft writes them.
 
     Whoever sends a datagram would take a place in a table of a fixed size (nf_conntrack_max), which is for all.
+    rtp_before: see rtp_ports.
     """
-    settings = node.settings
-    sip = [str(settings.sip_port)] if node.has("proxies") else []
-    return (*sip, *([f"{settings.rtp_port_min}-{settings.rtp_port_max}"] if node.has("media") else []))
+    sip = [str(node.settings.sip_port)] if node.has("proxies") else []
+    return (*sip, *(rtp_ports(node, rtp_before) if node.has("media") else []))
 
 
-def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
+def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True, rtp_before: Iterable[str] = ()) -> str:
     """What nft has to load on this host; empty when there is nothing to keep out.
 
     with_media: whether RTP is looked at; not before the proxies run a release that says to rtpengine what that needs.
+    rtp_before: see rtp_ports.
     """
-    ports, filtered, untracked = peer_ports(node), media(node) if with_media else None, untracked_ports(node)
+    ports, filtered = peer_ports(node), media(node, rtp_before) if with_media else None
+    untracked = untracked_ports(node, rtp_before)
     if not (ports or filtered or node.settings.firewall_closed):
         return ""
     return render(
@@ -157,7 +176,7 @@ def rules(node: Node, ssh_ports: Iterable[int], with_media: bool = True) -> str:
         address=node.address,
         peer_ports=ports,
         closed=node.settings.firewall_closed,
-        open_ports=open_ports(node, ssh_ports),
+        open_ports=open_ports(node, ssh_ports, rtp_before),
         media=filtered,
         untracked=untracked,
     )

@@ -199,7 +199,10 @@ class Node:
 
     @property
     def probe_address(self) -> str:
-        """Where phones on this host call from: not from a gateway's address, which need not authenticate."""
+        """Where phones on this host call from: not from a gateway's address, which need not authenticate.
+
+        Their RTP comes from the host's own one: an rtpengine elsewhere has to reach it.
+        """
         own_gateway = self.has("pbx") and self.gateway_bind == self.address
         return LOOPBACK if own_gateway else self.address
 

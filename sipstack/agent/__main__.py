@@ -2,7 +2,7 @@
 
 selftest  {"proxy": "address:port", "domain": …, "phones": [[number, user, password], [number, user, password]],
            "outside": number, "echo": whether it gives our sound back, "local": own address (optional),
-           "numbers": others that have to lead somewhere (optional)}
+           "media": own address for RTP (optional), "numbers": others that have to lead somewhere (optional)}
 load      sipstack/agent/load.py has it
 """
 

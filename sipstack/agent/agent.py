@@ -23,7 +23,10 @@ class Agent(Exchange):
     Attributes:
         incoming: calls that have come in and were not looked at yet, neither ringing nor answered.
         packet_seconds: from one RTP packet to the next.
+        media_address: own address, where RTP is sent from and taken.
     """
+
+    media_address: str
 
     def __init__(self, account: Account, proxies: Sequence[Address], give_up: float, packet_seconds: float) -> None:
         super().__init__(account, proxies, give_up)
@@ -36,7 +39,7 @@ class Agent(Exchange):
     @classmethod
     async def open(
         cls, account: Account, proxies: Sequence[Address], kind: str = "UDP", *,
-        local: str = "", give_up: float = LIFETIME, packet_seconds: float = 0.02,
+        local: str = "", media: str = "", give_up: float = LIFETIME, packet_seconds: float = 0.02,
     ) -> "Agent":  # fmt: skip
         """A phone with its socket open, not registered.
 
@@ -44,6 +47,7 @@ class Agent(Exchange):
             proxies: in the order in which a new request tries them (RFC 3263 section 4.3); TCP has the first only.
             kind: "UDP" or "TCP".
             local: own address; empty: the one that leads to the first proxy.
+            media: own address for RTP; empty: the same.
             give_up: seconds without any answer after which a proxy is taken for dead (Timers B and F).
 
         Raises:
@@ -51,6 +55,7 @@ class Agent(Exchange):
         """
         agent = cls(account, proxies, give_up, packet_seconds)
         agent.link = await open_link(kind, proxies[0], local, agent._receive)
+        agent.media_address = media or agent.link.local[0]
         return agent
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ class Call:
             NoAnswerError: no proxy answers, or nobody picks up.
         """
         agent = self._agent
-        self.media = await Rtp.open(agent.link.local[0])
+        self.media = await Rtp.open(agent.media_address)
         self._invite.set(*_SDP)
         self._invite.body = self.media.describe()
         try:
@@ -85,7 +85,7 @@ class Call:
     async def answer(self) -> None:
         """Take an incoming call; RTP is sent from here on. Nothing is done if it was cancelled meanwhile."""
         assert self.server is not None
-        self.media = await Rtp.open(self._agent.link.local[0])
+        self.media = await Rtp.open(self._agent.media_address)
         if self.ended.is_set():
             self.media.close()
             return

@@ -58,7 +58,7 @@ async def selftest(order: dict[str, Any]) -> int:
     """
     proxy: Address = place_of(order["proxy"])
     accounts = [Account(str(number), user, password, order["domain"]) for number, user, password in order["phones"]]
-    steps = Steps(proxy, accounts[0], accounts[1], order.get("local", ""))
+    steps = Steps(proxy, accounts[0], accounts[1], order.get("local", ""), order.get("media", ""))
     report = Report(TOTAL_SECONDS + NUMBER_SECONDS * len(order.get("numbers", [])))
     try:
         await _prove(report, steps, order)

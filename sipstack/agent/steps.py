@@ -31,14 +31,14 @@ class Steps:
         doing: what is being waited for, in an operator's words.
     """
 
-    def __init__(self, proxy: Address, first: Account, second: Account, local: str) -> None:
+    def __init__(self, proxy: Address, first: Account, second: Account, local: str, media: str) -> None:
         self.accounts = (first, second)
         self.phones: list[Agent] = []
         self.internal: list[str] = []
         self.outside: list[str] = []
         self.setup: list[float] = []
         self.doing = ""
-        self._proxy, self._local = proxy, local
+        self._proxy, self._local, self._media = proxy, local, media
         self._open: list[Agent] = []
 
     def now(self, doing: str) -> None:
@@ -187,7 +187,7 @@ class Steps:
             agent.close()
 
     async def _agent(self, account: Account, kind: str = "UDP") -> Agent:
-        agent = await Agent.open(account, [self._proxy], kind, local=self._local, give_up=_PATIENCE)
+        agent = await Agent.open(account, [self._proxy], kind, local=self._local, media=self._media, give_up=_PATIENCE)
         self._open.append(agent)
         return agent
 

@@ -17,11 +17,12 @@ from sipstack.operations.packages import packages_installed
 def firewall(node: Node) -> None:
     """The rules are in force. Called right before the switch, in which services open and close ports.
 
-    RTP is looked at from the end of the first deploy on: what is in force until then does not reckon with it.
+    RTP is looked at from the end of the first deploy on: what is in force until then does not reckon with it. Media ports
+    that are given up stay open until rtpengine has left them, for calls are there.
     """
     ssh_ports = _ssh_ports(node)
     state = host.get_fact(Firewall)
-    rules = wanted.rules(node, ssh_ports, with_media=state.media)
+    rules = wanted.rules(node, ssh_ports, with_media=state.media, rtp_before=state.rtp)
     if not rules:
         return
     clients: set[str] = host.get_fact(SshClients)
@@ -49,6 +50,8 @@ def firewall_settled(node: Node) -> None:
             host.log_styled(f"RTP is taken from anybody until {names} has this release, too: deploy again", fg="yellow")
             return
         rules_in_force(name="RTP is taken from those only who are in a call", rules=rules)
+    elif wanted.rtp_ports(node, state.rtp) != wanted.rtp_ports(node):
+        rules_in_force(name="Media ports that are given up are closed", rules=rules)
 
 
 def _ssh_ports(node: Node) -> set[int]:

@@ -13,7 +13,7 @@ class FirewallState:
     """files: path -> SHA-256 of what stands there.
 
     nft, apt: whether these commands are there. enabled: at the next boot, too, and what forgets runs. loaded: the
-    kernel has exactly the rules of the file. media: they look at RTP.
+    kernel has exactly the rules of the file. media: they look at RTP. rtp: the ranges of media ports that they open.
     """
 
     nft: bool = False
@@ -21,6 +21,7 @@ class FirewallState:
     enabled: bool = False
     loaded: bool = False
     media: bool = False
+    rtp: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -40,6 +41,8 @@ class Firewall(FactBase[FirewallState]):
             word, _, path = line.partition(" ")
             if word in ("nft", "apt", "enabled", "loaded", "media"):
                 setattr(state, word, True)
+            elif word == "rtp":
+                state.rtp.append(path.strip())
             elif path.strip() in _FILES:
                 state.files[path.strip()] = word
         return state
@@ -59,6 +62,7 @@ sha256sum {" ".join(_FILES)} 2>/dev/null
 now=$({_TABLES}); [ -n "$now" ] && [ "$now" = "$(
     unshare -n sh -c 'nft -f {RULES} && {{ {_TABLES}; }}' 2>/dev/null
 )" ] && echo loaded
+sed -n '/^ *# RTP$/ {{ n; s/.*udp dport \\([0-9-]*\\) accept/rtp \\1/p }}' {RULES} 2>/dev/null
 grep -q 'set heard' {RULES} 2>/dev/null && echo media
 true
 """

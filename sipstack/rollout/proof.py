@@ -87,6 +87,7 @@ def _order(node: Node, port: int) -> str:
         "echo": outside == ECHO,
         "numbers": node.settings.verify_numbers,
         "local": node.probe_address,
+        "media": node.address,
     })  # fmt: skip
 
 

@@ -65,3 +65,12 @@ def test_a_change_of_the_image(fleet: Fleet) -> None:
     roll(fleet, fleet.load(hold=(20, 60)), packages_as_of=wanted, register_min_seconds=60)
     assert all(at != started[name] for name, at in fleet.started_at().items())
     changes_nothing(fleet)
+
+
+@pytest.mark.slow
+def test_media_ports_are_moved(fleet: Fleet) -> None:
+    """There and back: calls at the old ones go on until their rtpengine restarts."""
+    for low, high, seconds in ((40_000, 49_999, 63), (30_000, 39_999, 60)):
+        load = fleet.load(hold=(20, 60))
+        roll(fleet, load, rtp_port_min=low, rtp_port_max=high, register_min_seconds=seconds)
+    changes_nothing(fleet)

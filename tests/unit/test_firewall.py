@@ -111,6 +111,29 @@ def test_who_may_send_rtp_uncalled(nodes: Nodes) -> None:
     assert "set heard" not in rules(fleet["m1"], SSH, with_media=False)
 
 
+@pytest.mark.parametrize(
+    ("before", "ports"),
+    [
+        ([], "30000-39999"),
+        (["30000-39999"], "30000-39999"),
+        (["30000-59999"], "30000-59999"),
+        (["20000-31000"], "20000-39999"),
+        (["40000-49999"], "30000-49999"),
+        (["50000-59999"], "30000-39999, 50000-59999"),
+        (["10000-19999", "50000-59999"], "10000-19999, 30000-39999, 50000-59999"),
+    ],
+)
+def test_media_ports_that_are_given_up_stay_open_until_calls_have_left_them(
+    nodes: Nodes, before: list[str], ports: str
+) -> None:
+    node = nodes(FLEET)["m1"]
+    filtered = media(node, before)
+    assert filtered and filtered.ports.strip("{ }") == ports
+    text = rules(node, SSH, rtp_before=before)
+    assert all(f"udp dport {one} accept" in text for one in ports.split(", "))
+    assert f"udp dport {{ {ports} }} notrack" in text
+
+
 def test_what_the_operator_opens(nodes: Nodes) -> None:
     node = nodes(box("one"), firewall_open_ports=["9100/tcp 192.0.2.0/24", "161/udp", "8000-8010/tcp 2001:db8::/32"])[
         "one"

@@ -1,0 +1,90 @@
+-- How a call has ended: who hung up, why where nobody did, and the RTP of each side (files/kamailio/etc/routes/ended.cfg).
+--
+-- ended_by is caller, called or proxy; end_reason says why the proxy ended it, or that the caller had not acknowledged the
+-- answer. Packets are those that came from a side; lost is how many of these the other side missed, as it said by RTCP.
+-- Null is what nobody knows: calls of a release before this one, and media of a call that its rtpengine has lost.
+
+ALTER TABLE acc_cdrs
+    ADD COLUMN IF NOT EXISTS ended_by text,
+    ADD COLUMN IF NOT EXISTS end_reason text,
+    ADD COLUMN IF NOT EXISTS packets_from_caller integer,
+    ADD COLUMN IF NOT EXISTS packets_from_called integer,
+    ADD COLUMN IF NOT EXISTS lost_from_caller integer,
+    ADD COLUMN IF NOT EXISTS lost_from_called integer;
+
+-- A proxy writes all six into one of the first two, with blanks between and a hyphen for what it does not know: into the first
+-- one when a BYE has ended the call, into the other one when it has ended the call itself.
+CREATE OR REPLACE FUNCTION call_end_split() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = public AS $$
+DECLARE
+    said text := coalesce(nullif(NEW.ended_by, ''), nullif(NEW.end_reason, ''));
+    part text[] := string_to_array(said, ' ', '-');
+BEGIN
+    NEW.ended_by := part[1];
+    NEW.end_reason := part[2];
+    NEW.packets_from_caller := part[3];
+    NEW.packets_from_called := part[4];
+    NEW.lost_from_caller := part[5];
+    NEW.lost_from_called := part[6];
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER call_end_split BEFORE INSERT ON acc_cdrs FOR EACH ROW
+    EXECUTE FUNCTION call_end_split();
+
+-- Files of a release before this one have two values less.
+CREATE OR REPLACE FUNCTION late_record_placed() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public AS $$
+DECLARE
+    field text[] := string_to_array(replace(NEW.line, '%7C', chr(1)), '|');
+BEGIN
+    field := string_to_array(replace(array_to_string(field, chr(2)), chr(1), '|'), chr(2));
+    IF field[1] IN ('acc', 'missed_calls') AND cardinality(field) = 13 THEN
+        EXECUTE format(
+            'INSERT INTO %1$I (method, from_tag, to_tag, callid, sip_code, sip_reason, time,'
+            ' src_user, src_domain, dst_user, dst_domain, src_ip)'
+            ' SELECT $1[2], $1[3], $1[4], $1[5], $1[6], $1[7], to_timestamp($1[8]::bigint) AT TIME ZONE ''UTC'','
+            ' $1[9], $1[10], $1[11], $1[12], $1[13]'
+            ' WHERE NOT EXISTS (SELECT FROM %1$I WHERE callid = $1[5] AND method = $1[2] AND from_tag = $1[3]'
+            ' AND sip_code = $1[6] AND time = to_timestamp($1[8]::bigint) AT TIME ZONE ''UTC'')', field[1]
+        ) USING field;
+        RETURN NULL;
+    ELSIF field[1] = 'acc_cdrs' AND cardinality(field) IN (9, 11) THEN
+        INSERT INTO acc_cdrs (start_time, end_time, duration, callid, src_user, src_domain, dst_user, dst_domain,
+                              ended_by, end_reason)
+        SELECT to_timestamp(field[2]::bigint) AT TIME ZONE 'UTC', to_timestamp(field[3]::bigint) AT TIME ZONE 'UTC',
+               field[4]::real, field[5], field[6], field[7], field[8], field[9], field[10], field[11]
+         WHERE NOT EXISTS (SELECT FROM acc_cdrs WHERE callid = field[5]
+                              AND start_time = to_timestamp(field[2]::bigint) AT TIME ZONE 'UTC');
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+EXCEPTION
+    WHEN data_exception THEN
+        RETURN NEW;
+END
+$$;
+
+-- Of a Call-ID with several records, the longest call: as its duration has it.
+CREATE OR REPLACE VIEW accounting AS
+SELECT CASE method WHEN 'REGISTER' THEN 'register' ELSE 'call' END AS event,
+       method, acc.callid, src_user, src_domain, dst_user, dst_domain, sip_code, sip_reason,
+       cdr.duration, time, false AS missed, src_ip,
+       cdr.ended_by, cdr.end_reason,
+       cdr.packets_from_caller, cdr.packets_from_called, cdr.lost_from_caller, cdr.lost_from_called
+  FROM acc
+  LEFT JOIN LATERAL (
+       SELECT round(duration)::integer AS duration, ended_by, end_reason,
+              packets_from_caller, packets_from_called, lost_from_caller, lost_from_called
+         FROM acc_cdrs
+        WHERE acc_cdrs.callid = acc.callid AND acc.method = 'INVITE' AND acc.sip_code LIKE '2%'
+        ORDER BY acc_cdrs.duration DESC LIMIT 1) cdr ON true
+ WHERE method IN ('INVITE', 'REGISTER')
+   AND NOT EXISTS (SELECT FROM missed_calls
+                    WHERE missed_calls.callid = acc.callid AND missed_calls.from_tag = acc.from_tag
+                      AND missed_calls.method = acc.method AND missed_calls.sip_code = acc.sip_code)
+ UNION ALL
+SELECT 'call', method, callid, src_user, src_domain, dst_user, dst_domain, sip_code, sip_reason,
+       NULL, time, true, src_ip, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM missed_calls;
