@@ -132,9 +132,10 @@ def test_phones_that_have_died(system: System, short: None, restart: bool) -> No
             time.sleep(1)
         end_of(phones, call, 15)
         report(quiet, others[1], quiet_invite)
-        query = f"SELECT duration FROM acc_cdrs WHERE callid = '{call.id}'"
+        query = f"SELECT duration, ended_by, end_reason FROM acc_cdrs WHERE callid = '{call.id}'"
         eventually(lambda: told_again(phones, call) and bool(system.sql(query)), on_this_machine(3), "no CDR")
-        ((duration,),) = system.sql(query)
+        ((duration, *end),) = system.sql(query)
+        assert end == ["proxy", "silence"]
         assert SILENCE_SECONDS - 2 < float(duration) < SILENCE_SECONDS + 15
         assert not system.sql(f"SELECT 1 FROM dialog WHERE callid = '{call.id}'")
         hear_each_other(sides(quiet, others[1], quiet_invite))
