@@ -3,8 +3,8 @@
 from sipstack.errors import OperatorError
 from sipstack.settings import Settings
 
-# What a slot takes (its HA1 is kept, and twice while the table is read again, which a change of subscribers makes), a binding
-# (usrloc), and a call (dialog and its variables), with what the memory manager adds.
+# What a slot takes (its HA1 is kept, and twice while the table is read again, which a change of subscribers makes), a
+# binding (usrloc), and a call (dialog and its variables), with what the memory manager adds.
 SLOT, BINDING, CALL = 400, 1_800, 8_000
 # What there is without any: tables of fixed size, modules. MB
 EMPTY_MB = 40

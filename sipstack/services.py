@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from sipstack import memory
+from sipstack.database.clients import client_name
 from sipstack.facts.system import Machine
 from sipstack.images import Image, all_images
 from sipstack.node import GATEWAY_SET, PROXY_SET, Node
@@ -136,6 +137,7 @@ def _service(node: Node, machine: Machine, name: str, kind: _Kind, image: Image)
             digest=digest,
             memory=_memory(node, name),
             shm_needs=memory.needs(),
+            client_name=client_name(node.name),
             open_files=min(OPEN_FILES, machine.open_files or OPEN_FILES),
         )
 

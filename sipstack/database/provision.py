@@ -7,7 +7,7 @@ from functools import cache, partial
 from psycopg import sql
 from pyinfra.api.host import Host
 
-from sipstack.database import gateways, own_tables, roles, schema, subscribers
+from sipstack.database import clients, gateways, own_tables, roles, schema, subscribers
 from sipstack.database.session import as_admin, as_owner, as_proxy
 from sipstack.database.subscribers import Change, Rules, Subscriber
 from sipstack.errors import OperatorError
@@ -54,14 +54,20 @@ def _role_arguments(node: Node) -> tuple[str, str, str, str, str]:
 def _role_difference(host: Host, node: Node) -> list[str]:
     if not node.settings.postgres_admin:
         # Somebody else makes the roles. A proxy that cannot log in would wait for ever: better to know it now.
-        with as_proxy(host, node):
+        with as_proxy(host, node) as conn:
+            clients.refuse_others(conn, node.settings.postgres_user, _proxies(node))
             return []
     with as_admin(host, node, "postgres") as conn:
         row = conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (node.settings.postgres_db,)).fetchone()
     if row is None:
         return [f"create database {node.settings.postgres_db}"]
     with as_admin(host, node) as conn:
+        clients.refuse_others(conn, node.settings.postgres_user, _proxies(node))
         return roles.difference(conn, *_role_arguments(node))
+
+
+def _proxies(node: Node) -> list[str]:
+    return [proxy.name for proxy in node.with_role("proxies")]
 
 
 def _apply_roles(host: Host, node: Node) -> None:

@@ -17,8 +17,8 @@ from sipstack.operations.packages import packages_installed
 def firewall(node: Node) -> None:
     """The rules are in force. Called right before the switch, in which services open and close ports.
 
-    RTP is looked at from the end of the first deploy on: what is in force until then does not reckon with it. Media ports
-    that are given up stay open until rtpengine has left them, for calls are there.
+    RTP is looked at from the end of the first deploy on: what is in force until then does not reckon with it.
+    Media ports that are given up stay open until rtpengine has left them, for calls are there.
     """
     ssh_ports = _ssh_ports(node)
     state = host.get_fact(Firewall)

@@ -104,17 +104,13 @@ def _asking(script: str) -> str:
     return f"bash -c {shlex.quote(_ASK + script)}"
 
 
-# How many calls rtpengine has, as it says itself (ng protocol; the answer is a bencoded list of Call-IDs).
+# How many calls rtpengine has, as it says itself (ng protocol). Its list of calls would not fit into one answer.
 _RTPENGINE_CALLS = """
 listen=$(sed -n "s/^listen-ng *= *//p" /etc/rtpengine/vss/rtpengine.conf)
 exec 3<>"/dev/udp/${listen%:*}/${listen##*:}"
-printf "calls d7:command4:list5:limiti1000ee" >&3
-list=$(timeout 3 dd bs=65536 count=1 status=none <&3 | tr -d "\\0")
-list=${list#*callsl} n=0
-while [[ $list =~ ^([0-9]+): ]]; do
-    list=${list:$((${#BASH_REMATCH[0]} + BASH_REMATCH[1]))} n=$((n + 1))
-done
-echo $n
+printf "calls d7:command10:statisticse" >&3
+answer=$(timeout 3 dd bs=65536 count=1 status=none <&3 | tr -d "\\0")
+[[ $answer =~ sessionstotali([0-9]+)e ]] && echo "${BASH_REMATCH[1]}"
 """
 CALLS_OF = {
     "asterisk": "docker exec vss-asterisk asterisk -rx 'core show calls' | awk '/active call/ { print $1 }'",

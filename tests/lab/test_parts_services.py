@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sipstack.lab.outside import Outside
+from tests.lab.crowd import Crowd
 from tests.lab.gateway import Gateway
 from tests.lab.outage import Outage, await_that, frozen, stopped
 from tests.lab.system import System
@@ -74,3 +75,21 @@ def test_without_any_gateway_a_call_is_refused(system: System, second: Gateway) 
             second.back()
         wait_for_gateway(system)
         wait_until_used(system, second)
+
+
+@pytest.mark.slow
+def test_an_rtpengine_that_is_full_is_not_a_fault_of_the_phone(system: System) -> None:
+    """503, which sends it to another proxy, and not 488."""
+    numbers = [*range(6001, 6011), *range(7001, 7021), *range(8001, 8011)]
+    system.deploy(rtp_port_max=30_059, kamailio_calls=10)
+    try:
+        with Crowd(system.address, {number: system.password(number) for number in numbers}) as crowd:
+            assert crowd.register(numbers) == []
+            talks, refused = crowd.call(list(zip(numbers[::2], numbers[1::2], strict=True)))
+            # Sixty ports, four for each; those of the proof may still be taken.
+            assert len(talks) <= 15
+            assert set(refused) == {503}
+            assert "has no ports left for a call of" in system.logs()
+            assert crowd.hang_up(talks) == []
+    finally:
+        system.deploy()

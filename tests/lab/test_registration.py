@@ -55,6 +55,10 @@ def test_an_unknown_user_is_refused_like_a_wrong_password(system: System, wire: 
             names.append(sorted(headers))
     assert set(codes) == {401}
     assert names[0] == names[2]
+    # The operator is told.
+    log = system.logs()
+    assert f"REGISTER of slot_6001 from udp:{wire.contact} refused: wrong password" in log
+    assert f"REGISTER of slot_6999 from udp:{wire.contact} refused: no such user" in log
 
 
 def test_nobody_registers_for_another(system: System, wire: Wire) -> None:

@@ -26,6 +26,7 @@ slots_mf = []
 slots_csv = "slots.csv"
 kamailio_bindings = {BINDINGS}
 kamailio_calls = {CALLS}
+rtp_port_max = 49999
 """
 # What a proxy may have of its shared memory in use when all of this is there (`sipstack status` complains at 85 %).
 MEMORY_SHARE = 0.8

@@ -53,6 +53,7 @@ class Server:
         password: str | None = None,
         dbname: str = "postgres",
         autocommit: bool = True,
+        application_name: str = "",
     ) -> psycopg.Connection[TupleRow]:
         """Open a connection; without `password` the superuser's is used. Raises psycopg.OperationalError."""
         return psycopg.connect(
@@ -63,6 +64,7 @@ class Server:
             dbname=dbname,
             autocommit=autocommit,
             connect_timeout=10,
+            application_name=application_name,
         )
 
     def environment(self, user: str, password: str, dbname: str) -> dict[str, str]:
