@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _ASKED = f"{in_proxy(f'sh -c {shlex.quote(_ASK)}')} && date +now:%s"
 _FORGET = "htable.delete ban {who}\nhtable.sets unwritten {who} lifted\n"
 _LIFT = "docker exec -i vss-kamailio /usr/sbin/kamcmd"
 SHOWN = 20
+# How often a ban is lifted that comes back, and how long it is waited for, seconds.
+LIFT_ROUNDS, LIFT_SECONDS = 4, 1.0
 HEADERS = ("WHO", "REASON", "SINCE", "UNTIL", "BY")
 
 
@@ -133,15 +136,24 @@ def _lift(found: Inventory, connections: Connections, whom: str, bans: Sequence[
     if not bans:
         raise OperatorError(f"{whom} is not banned: `sipstack bans {found.path}` shows who is")
     names = list(dict.fromkeys(ban.who for ban in bans))
-    # A proxy that only wrote the row down and one that heard of it are told the same.
-    commands = "".join(_FORGET.format(who=who) for who in names)
-    answers = _on_proxies(found, connections, _LIFT, commands)
-    failed = [
-        f"{name}: {said}" for name, said in answers.items() if isinstance(said, OperatorError) and name not in silent
-    ]
-    left, _ = _ask(found, connections)
-    if still := sorted({ban.who for ban in left}.intersection(names)):
-        failed.append(f"{still[0]} is banned still")
+    failed: list[str] = []
+    left = names
+    for _ in range(LIFT_ROUNDS):
+        # A proxy that only wrote the row down and one that heard of it are told the same.
+        commands = "".join(_FORGET.format(who=who) for who in left)
+        answers = _on_proxies(found, connections, _LIFT, commands)
+        failed = [
+            f"{name}: {said}"
+            for name, said in answers.items()
+            if isinstance(said, OperatorError) and name not in silent
+        ]
+        # What a proxy that has just started is being told by another one comes back.
+        time.sleep(LIFT_SECONDS)
+        there = {ban.who for ban in _ask(found, connections)[0]}
+        if failed or not (left := [who for who in names if who in there]):
+            break
+    if left and not failed:
+        failed.append(f"{left[0]} is banned still")
     if failed:
         raise OperatorError(f"not lifted everywhere: {'; '.join(failed)}: try again")
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -83,7 +83,10 @@ def _wire(one: Host, who: str) -> Wire:
         channel = transport.open_session(timeout=ANSWER_SECONDS)
         channel.set_combine_stderr(True)
         channel.exec_command(line)
-    except (PyinfraError, OSError, SSHException, EOFError) as error:
+    except EOFError:
+        told = "sudo asks for a password, and here is no terminal: let it ask for none (NOPASSWD)"
+        raise OperatorError(f"{one.name}: {told}") from None
+    except (PyinfraError, OSError, SSHException) as error:
         raise OperatorError(f"{one.name}: the deploy lock cannot be taken ({error}): run again") from None
     return channel
 

@@ -6,6 +6,7 @@ from threading import Lock
 from pyinfra import logger
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.inventory import Inventory
+from pyinfra.connectors.local import LocalConnector
 from pyinfra.context import host
 
 from sipstack.facts.engine import Containers, ImageTags
@@ -50,6 +51,11 @@ def _refusals(inventory: Inventory) -> list[str]:
             continue
         if fault := fleet_fault(node, one.get_fact(FleetMark), deployed=bool(one.get_fact(Containers))):
             refusals.append(f"{node.name}: {fault}")
+            continue
+        over_ssh = not isinstance(one.connector, LocalConnector)
+        if faults := ssh_faults(machine, node) if over_ssh else []:
+            # Nothing else that was asked can be relied on.
+            refusals.append(f"{node.name}: " + "; ".join(faults))
             continue
         builds = not {image.tag for image in images_of(node)} <= one.get_fact(ImageTags)
         kept_out = drops(machine.ruleset, machine.ufw, public_ports(node))
@@ -110,6 +116,23 @@ def system_faults(machine: Machine, node: Node, builds: bool) -> list[str]:
             f"{machine.disk_free_gb} GB of disk are free, {node.settings.disk_free_gb} are needed:"
             " make room, or lower disk_free_gb"
         )
+    return faults
+
+
+def ssh_faults(machine: Machine, node: Node) -> list[str]:
+    """What the way in does not offer that a deploy needs, or adds to what is asked."""
+    faults = []
+    if machine.greeting:
+        faults.append(
+            f"its shell prints {machine.greeting[:60]!r} before every command, which breaks what is sent and read:"
+            " let ~/.bashrc and the like be quiet where no terminal is"
+        )
+    if "sftp" in machine.ssh_lacks:
+        faults.append("its sshd has no SFTP: add `Subsystem sftp internal-sftp` to sshd_config")
+    if "sessions" in machine.ssh_lacks:
+        faults.append("its sshd allows less than four sessions a connection: set `MaxSessions 10`")
+    if "forwarding" in machine.ssh_lacks and node.provisions_database:
+        faults.append("its sshd forwards no ports, and PostgreSQL is reached that way: set `AllowTcpForwarding local`")
     return faults
 
 

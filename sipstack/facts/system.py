@@ -49,6 +49,9 @@ class Machine:
     disk_free_mb: int | None = None
     disk_free_inodes: int | None = None
     memory_mb: int | None = None
+    # What its shell prints before anything is asked, where it should print nothing; and what its sshd does not offer.
+    greeting: str = ""
+    ssh_lacks: set[str] = field(default_factory=set)
     # How many files a process of root may have open, in a container too.
     open_files: int | None = None
     # What the engine says of itself: userns, rootless, seccomp and so on.
@@ -83,7 +86,9 @@ class MachineFact(FactBase[Machine]):
 
     def process(self, output: list[str]) -> Machine:
         machine = Machine()
-        for line in output:
+        begin = output.index(_BEGIN) if _BEGIN in output else 0
+        machine.greeting = " ".join(output[:begin]).strip()
+        for line in output[begin:]:
             key, _, value = line.partition("=")
             if key == "listen":
                 if listener := as_listener(value):
@@ -98,6 +103,8 @@ class MachineFact(FactBase[Machine]):
                 setattr(machine, key, int(value) if value.strip().isdigit() else None)
             elif key == "mode":
                 machine.engine_modes.add(value.partition("name=")[2].partition(",")[0] or value)
+            elif key == "ssh_lacks":
+                machine.ssh_lacks.add(value)
             elif key == "ufw":
                 machine.ufw = [*(machine.ufw or []), value]
             elif key in ("foreign_docker", "iproute2"):
@@ -109,8 +116,10 @@ class MachineFact(FactBase[Machine]):
         return machine
 
 
+_BEGIN = "BEGIN"
 # The disk that counts is the one the engine's data will be on; its folder may not exist yet.
 _SCRIPT = r"""
+echo "BEGIN"
 . /etc/os-release 2>/dev/null; echo "system=$ID"; echo "version=$VERSION_ID"; echo "uid=$(id -u)"
 echo "docker=$(docker version -f '{{.Server.Version}}' 2>/dev/null)"
 echo "compose=$(docker compose version --short 2>/dev/null)"
@@ -131,6 +140,12 @@ echo "postgres_data=$(cat "$v/PG_VERSION" 2>/dev/null)"
 PATH=$PATH:/usr/sbin:/sbin
 command -v nft >/dev/null && echo "ruleset=$(nft -j -t list ruleset 2>/dev/null | tr -d '\n')"
 command -v ufw >/dev/null && ufw status 2>/dev/null | grep -q '^Status: active' && ufw status | sed 's/^/ufw=/'
+s=$(sshd -T -C "user=${SUDO_USER:-root},host=localhost,addr=${SSH_CLIENT%% *}" 2>/dev/null) && {
+    echo "$s" | grep -qi '^subsystem sftp' || echo ssh_lacks=sftp
+    echo "$s" | grep -qiE '^allowtcpforwarding (yes|all|local)' || echo ssh_lacks=forwarding
+    [ "$(echo "$s" | sed -n 's/^maxsessions //p')" -ge 4 ] || echo ssh_lacks=sessions
+    echo "$s" | grep -qiE '^disableforwarding yes' && echo ssh_lacks=forwarding
+}
 ip -4 -o address 2>/dev/null | sed -n 's|.* inet \([0-9.]*\)[/ ].*|address=\1|p'
 ss -Hlntup 2>/dev/null | sed 's/^/listen=/'
 for c in $(docker ps -q --filter label=vss.digest 2>/dev/null); do docker top $c -eo pid | sed '1d;s/^/own=/'; done
