@@ -66,25 +66,13 @@ EXCEPTION
 END
 $$;
 
--- Of a Call-ID with several records, the longest call: as its duration has it.
-CREATE OR REPLACE VIEW accounting AS
-SELECT CASE method WHEN 'REGISTER' THEN 'register' ELSE 'call' END AS event,
-       method, acc.callid, src_user, src_domain, dst_user, dst_domain, sip_code, sip_reason,
-       cdr.duration, time, false AS missed, src_ip,
-       cdr.ended_by, cdr.end_reason,
-       cdr.packets_from_caller, cdr.packets_from_called, cdr.lost_from_caller, cdr.lost_from_called
-  FROM acc
+-- Calls as operators read them, the newest last. Of a Call-ID with several records, the longest: as its duration has it.
+CREATE OR REPLACE VIEW calls AS
+SELECT time, src_user, src_ip, dst_user, sip_code, sip_reason, duration, cdr.*, callid
+  FROM accounting
   LEFT JOIN LATERAL (
-       SELECT round(duration)::integer AS duration, ended_by, end_reason,
-              packets_from_caller, packets_from_called, lost_from_caller, lost_from_called
+       SELECT ended_by, end_reason, packets_from_caller, packets_from_called, lost_from_caller, lost_from_called
          FROM acc_cdrs
-        WHERE acc_cdrs.callid = acc.callid AND acc.method = 'INVITE' AND acc.sip_code LIKE '2%'
+        WHERE acc_cdrs.callid = accounting.callid AND accounting.duration IS NOT NULL
         ORDER BY acc_cdrs.duration DESC LIMIT 1) cdr ON true
- WHERE method IN ('INVITE', 'REGISTER')
-   AND NOT EXISTS (SELECT FROM missed_calls
-                    WHERE missed_calls.callid = acc.callid AND missed_calls.from_tag = acc.from_tag
-                      AND missed_calls.method = acc.method AND missed_calls.sip_code = acc.sip_code)
- UNION ALL
-SELECT 'call', method, callid, src_user, src_domain, dst_user, dst_domain, sip_code, sip_reason,
-       NULL, time, true, src_ip, NULL, NULL, NULL, NULL, NULL, NULL
-  FROM missed_calls;
+ WHERE event = 'call';

@@ -13,7 +13,7 @@ COLUMNS = "ended_by, end_reason, packets_from_caller, packets_from_called, lost_
 
 def record(system: System, call_id: str) -> list[str]:
     """What the view has of the end of that call."""
-    query = f"SELECT {COLUMNS} FROM accounting WHERE callid = '{call_id}' AND duration IS NOT NULL"
+    query = f"SELECT {COLUMNS} FROM calls WHERE callid = '{call_id}' AND duration IS NOT NULL"
     await_that(lambda: bool(system.sql(query)), 10, "the call is not on record")
     (row,) = system.sql(query)
     return row
