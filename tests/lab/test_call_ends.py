@@ -33,8 +33,8 @@ def test_who_hung_up_and_what_was_heard(system: System, by: str) -> None:
     who, reason, from_caller, from_called, *lost = record(system, call_id_of_last(system))
     assert (who, reason) == (by, "")
     # 50 a second, for as long as each had to be heard.
-    assert int(from_caller) > 20
-    assert int(from_called) > 20
+    assert int(from_caller) > 5
+    assert int(from_called) > 5
     assert set(lost) <= {"", "0"}
 
 
@@ -42,7 +42,9 @@ def test_a_side_that_nothing_came_from_is_named(system: System) -> None:
     with raw_call(system) as (_, _, call):
         pass
     assert record(system, call.call_id) == ["caller", "", "0", "0", "", ""]
-    assert f"call {call.call_id} of slot_6001 to slot_6003 ends, and no RTP has come from slot_6001" in system.logs()
+    assert f"call {call.call_id} of slot_6001 to slot_6003 ends, and no RTP has come from slot_6001" in system.logs(
+        lines=1000
+    )
 
 
 def test_a_call_that_was_never_acknowledged_says_so(system: System) -> None:
@@ -58,7 +60,9 @@ def test_a_call_that_was_never_acknowledged_says_so(system: System) -> None:
         callee.answer(bye, b"200 OK")
         assert callee.register("slot_6003", system.password(6003), headers=("Expires: 0",)) == 200
     assert record(system, call.call_id)[:2] == ["caller", "unacknowledged"]
-    assert f"call {call.call_id} of slot_6001 to slot_6003 ends, and its answer was never acknowledged" in system.logs()
+    assert f"call {call.call_id} of slot_6001 to slot_6003 ends, and its answer was never acknowledged" in system.logs(
+        lines=1000
+    )
 
 
 @pytest.mark.slow
