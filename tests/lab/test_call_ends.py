@@ -65,6 +65,16 @@ def test_a_call_that_was_never_acknowledged_says_so(system: System) -> None:
     )
 
 
+def test_a_call_that_is_ended_by_command_says_so(system: System) -> None:
+    with raw_call(system) as (caller, callee, call):
+        system.kamcmd("dlg.terminate_dlg", call.call_id, call.caller.tag, call.callee.tag)
+        for side in (caller, callee):
+            first, bye = side.next_request()
+            assert first.startswith("BYE ")
+            side.answer(bye, b"200 OK")
+        assert record(system, call.call_id)[:2] == ["proxy", "command"]
+
+
 @pytest.mark.slow
 def test_a_call_that_has_lasted_too_long_says_so(system: System) -> None:
     system.deploy(call_max_seconds=60)
