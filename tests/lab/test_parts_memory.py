@@ -66,8 +66,8 @@ def test_full_memory_refuses_and_heals(system: System, little_memory: None) -> N
 MANY = 60_000
 # As many as it likes, like the one that is there.
 BINDINGS = f"""
-INSERT INTO location (ruid, username, contact, received, path, expires, callid, cseq, cflags, user_agent, socket, methods,
-                      instance, server_id, connection_id)
+INSERT INTO location (ruid, username, contact, received, path, expires, callid, cseq, cflags, user_agent, socket,
+                      methods, instance, server_id, connection_id)
 SELECT 'many-' || number, 'many_' || number, contact, received, path, expires, callid, cseq, cflags, user_agent, socket,
        methods, instance, server_id, connection_id
   FROM location, generate_series(1, {MANY}) number

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipstack import passwords
+from tests.lab.outage import await_that
 from tests.lab.system import System
 from tests.lab.wire import Wire
 
@@ -119,3 +120,20 @@ def test_a_renewed_password_counts_from_the_next_deploy_on(system: System, capsy
 def test_a_move_under_the_phones_has_to_be_meant(system: System, data: dict[str, object], said: str) -> None:
     refusal = refused(system, **data)
     assert said in refusal and "set sip_allow_move = True" in refusal
+
+
+@pytest.mark.slow
+def test_a_database_that_serves_another_fleet_is_left_alone(system: System) -> None:
+    """Of that fleet nothing is known here but that one of its proxies has the database open."""
+    ask = (
+        "PGPASSFILE=/run/kamailio/pgpass PGAPPNAME='vss-proxy sip1.two.example' timeout 60"
+        " psql -qX -h $POSTGRES_HOST -U $POSTGRES_USER -c 'SELECT pg_sleep(60)' $POSTGRES_DB"
+    )
+    system.host.exec("docker", "exec", "-d", "vss-kamailio", "sh", "-c", ask)
+    there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vss-proxy sip1.two.example'"
+    try:
+        await_that(lambda: system.sql(there) == [["1"]], 10, "it does not connect")
+        said = refused(system, kamailio_debug=4)
+        assert "this database serves sip1.two.example, which is not in this inventory" in said
+    finally:
+        system.sql(there.replace("count(*)", "pg_terminate_backend(pid)"))

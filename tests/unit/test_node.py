@@ -12,8 +12,8 @@ from pyinfra.api.inventory import Inventory
 
 from sipstack import site
 from sipstack.database.provision import wanted_subscribers
-from sipstack.deploys.preflight import media_faults
-from sipstack.facts.system import Machine
+from sipstack.deploys.preflight import media_faults, ssh_faults
+from sipstack.facts.system import Machine, MachineFact
 from sipstack.node import Node
 from sipstack.paths import ROOT
 from sipstack.services import release
@@ -217,3 +217,27 @@ def test_what_an_engine_gives_of_open_files_is_not_exceeded(nodes: Nodes) -> Non
     compose = release(node, Machine(open_files=20_000), [node]).compose.content.decode()
     assert "nofile: 20000\n" in compose
     assert "nofile: 100000\n" in release(node, Machine(open_files=1_048_576), [node]).compose.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ([], ""),
+        (["Welcome, uid=7", ""], "its shell prints 'Welcome, uid=7' before every command"),
+        (["ssh_lacks=sftp"], ""),  # that is a greeting, too
+    ],
+)
+def test_what_a_shell_prints_before_a_command_is_told_from_its_answer(
+    nodes: Nodes, printed: list[str], said: str
+) -> None:
+    machine = MachineFact().process([*printed, "BEGIN", "uid=0", "system=debian"])
+    assert (machine.uid, machine.system, machine.ssh_lacks) == (0, "debian", set())
+    faults = ssh_faults(machine, nodes(box("one"))["one"])
+    assert bool(faults) == bool(printed)
+    assert all(fault.startswith(said) for fault in faults)
+
+
+def test_what_sshd_does_not_offer_is_named_where_it_is_needed(nodes: Nodes) -> None:
+    fleet = nodes({"databases": ["db"], "media": ["m"], "pbx": ["m"], "proxies": ["p"]})
+    machine = MachineFact().process(["BEGIN", *(f"ssh_lacks={what}" for what in ("sftp", "sessions", "forwarding"))])
+    assert [len(ssh_faults(machine, fleet[name])) for name in ("db", "m", "p")] == [3, 2, 2]
