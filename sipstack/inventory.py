@@ -126,8 +126,7 @@ class _HostView:
     connected = True
 
     def get_fact(self, fact: type[Any]) -> Any:
-        done = self.connections.run(self.name, fact().command())
-        return fact().process(done.stdout.splitlines())
+        return self.connections.fact(self.name, fact)
 
 
 def _entries(views: tuple[_HostView, ...]) -> tuple[Entry, ...]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from sipstack.facts.engine import DeployedFiles, FileState, ImageTags
 from sipstack.facts.releases import Releases, ReleasesOnHost, Turn
@@ -35,10 +34,8 @@ def main(inventory: str, limit: Sequence[str] = ()) -> int:
     ):
 
         def ask(name: str) -> OnHost:
-            def fact(kind: type[Any]) -> Any:
-                return kind().process(connections.run(name, kind().command()).stdout.splitlines())
-
-            return OnHost(name, fact(ReleasesOnHost), fact(ImageTags), fact(DeployedFiles))
+            kinds = (ReleasesOnHost, ImageTags, DeployedFiles)
+            return OnHost(name, *(connections.fact(name, kind) for kind in kinds))
 
         hosts = list(pool.map(ask, [entry.name for entry in found.hosts]))
     show([HEADERS, *rows(hosts)])

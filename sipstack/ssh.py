@@ -68,6 +68,11 @@ class Connections:
             raise OperatorError(self._lost[name])
         return done
 
+    def fact(self, name: str, kind: type[Any]) -> Any:
+        """A fact of pyinfra's kind about a host. Raises OperatorError as `run` does."""
+        asked = kind()
+        return asked.process(self.run(name, asked.command()).stdout.splitlines())
+
     def testinfra(self, name: str) -> Any:
         """The host for testinfra's own modules, over the same connection."""
         self._used.add(name)

@@ -68,7 +68,7 @@ def main(inventory: str, limit: Sequence[str] = ()) -> int:
 
 def _line(entry: Entry, nodes: list[Node], connections: Connections) -> Line:
     def fact(kind: type[Any]) -> Any:
-        return kind().process(connections.run(entry.name, kind().command()).stdout.splitlines())
+        return connections.fact(entry.name, kind)
 
     node, line = entry.node, Line(entry.name)
     try:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sipstack.errors import OperatorError
+from sipstack.inventory import load
+from sipstack.lock import LOCK_FILE
 from sipstack.paths import ROOT
+from sipstack.ssh import Connections
 
 # More than this in the last line would no longer be one line.
 SHOWN_FAULTS = 4
@@ -31,10 +35,33 @@ def main(inventory: str | Path, limit: Sequence[str] = (), pytest_args: Sequence
         *("-p", "no:cacheprovider", *pytest_args),
     ]
     status = int(pytest.main(arguments, plugins=[verdict]))
+    if status == pytest.ExitCode.TESTS_FAILED:
+        for name, who in deploys(inventory).items():
+            print(f"{name}: a deploy runs, which restarts what is proved here: {who}: verify again when it has ended")
     if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
         print(verdict)
     sys.stdout.flush()
     return status or (0 if verdict.passed else int(pytest.ExitCode.NO_TESTS_COLLECTED))
+
+
+def deploys(inventory: str | Path) -> dict[str, str]:
+    """Which hosts are being deployed at this moment, and by whom."""
+    found = {}
+    try:
+        hosts = load(str(inventory)).everyone
+    except OperatorError:
+        return {}
+    with Connections((host.name, host.data) for host in hosts) as connections:
+        for host in hosts:
+            try:
+                said = connections.run(
+                    host.name, f"[ ! -s {LOCK_FILE} ] || flock -n {LOCK_FILE} true || cat {LOCK_FILE}"
+                )
+            except OperatorError:
+                continue  # the checks have said so
+            if who := said.stdout.strip():
+                found[host.name] = who
+    return found
 
 
 class Verdict:

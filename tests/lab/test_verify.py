@@ -230,3 +230,15 @@ def test_a_hole(system: System, fault: str, remedy: str, said: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert said in done.stdout, done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith("NOT verified: 1 of "), done.stdout
+
+
+@pytest.mark.slow
+def test_a_deploy_that_runs_is_told_of_when_something_fails(system: System) -> None:
+    hold = "exec 9>>/run/vss-deploy.lock; flock 9; echo root@ops1 since now >/run/vss-deploy.lock; sleep 61"
+    with broken(system, "asterisk", "stop", "start"):
+        system.host.exec("sh", "-c", f"setsid sh -c '{hold}' >/dev/null 2>&1 & sleep 0.5")
+        try:
+            said = verify(system).stdout
+        finally:
+            system.host.exec("pkill", "-f", "sleep 6[1]")
+        assert "sip1: a deploy runs, which restarts what is proved here: root@ops1 since now" in said
