@@ -22,10 +22,10 @@ DECLARE
 BEGIN
     NEW.ended_by := part[1];
     NEW.end_reason := part[2];
-    NEW.packets_from_caller := part[3];
-    NEW.packets_from_called := part[4];
-    NEW.lost_from_caller := part[5];
-    NEW.lost_from_called := part[6];
+    NEW.packets_from_caller := substring(part[3] FROM '^[0-9]{1,9}$')::integer;
+    NEW.packets_from_called := substring(part[4] FROM '^[0-9]{1,9}$')::integer;
+    NEW.lost_from_caller := substring(part[5] FROM '^[0-9]{1,9}$')::integer;
+    NEW.lost_from_called := substring(part[6] FROM '^[0-9]{1,9}$')::integer;
     RETURN NEW;
 END
 $$;

@@ -42,6 +42,27 @@ def test_each_line_goes_to_its_table(ready: Database) -> None:
         assert one(conn, "SELECT count(*) FROM late_record") == 0
 
 
+ENDS = "ended_by, end_reason, packets_from_caller, packets_from_called, lost_from_caller, lost_from_called"
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        ("|caller - 661 662 0 3|", ("caller", None, 661, 662, 0, 3)),
+        ("|called unacknowledged 0 - - -|", ("called", "unacknowledged", 0, None, None, None)),
+        ("|caller - many 99999999999 -3|", ("caller", None, None, None, None, None)),
+        ("||proxy silence - - - -", ("proxy", "silence", None, None, None, None)),
+        ("||", (None,) * 6),
+        ("", (None,) * 6),  # of a release that did not say it
+    ],
+)
+def test_how_a_call_has_ended_is_not_lost(ready: Database, end: str, kept: tuple[str | int | None, ...]) -> None:
+    write(ready, CDR + end)
+    with ready.as_owner() as conn:
+        assert conn.execute(f"SELECT {ENDS} FROM acc_cdrs").fetchall() == [kept]
+        assert one(conn, "SELECT count(*) FROM late_record") == 0
+
+
 def test_what_is_there_is_not_written_again(ready: Database) -> None:
     """Nobody knows of a question that was cut off whether it has been answered."""
     for _ in range(2):
