@@ -23,7 +23,7 @@ Headers = dict[str, str]
 
 @dataclass
 class Talk:
-    """A call as the caller has it; `over`: the called side has heard its BYE."""
+    """A call as the caller has it. answer: the headers of its 200; none: it is not up."""
 
     caller: str
     called: str

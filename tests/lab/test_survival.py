@@ -117,7 +117,7 @@ def test_a_call_through_asterisk_survives(system: System) -> None:
 
 
 def test_a_silent_rtpengine_holds_up_one_call_and_not_each(system: System) -> None:
-    """It takes half a second to know that nobody answers; what is asked next does not wait. New calls find it again."""
+    """It takes a second to know that nobody answers; what is asked next does not wait. New calls find it again."""
     with phones(system, 6001, 6002) as (anna, bert):
         calls = [talk(anna, bert, "6002") for _ in range(3)]
         took = []
@@ -130,7 +130,7 @@ def test_a_silent_rtpengine_holds_up_one_call_and_not_each(system: System) -> No
                 took.append(time.monotonic() - began)
         finally:
             system.host.exec("docker", "unpause", "vss-rtpengine")
-        assert took[0] > 0.4 and max(took[1:]) < 0.4, took
+        assert took[0] > 0.9 and max(took[1:]) < 0.5, took
         talk(anna, bert, "6002")[0].hangup()
 
 
